@@ -1,0 +1,175 @@
+"""The objectives by name: what each is, its options, and how to make one from a line of text.
+
+``multi-similarity:beta=40,mining=multi-similarity`` is a name and options; several objectives are separated by
+commas, and a piece with = and no : belongs to the objective before it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+
+from . import losses
+from .core.errors import InputError, did_you_mean
+from .core.forms import Mining
+from .core.objective import Objective
+from .core.pairs import Pairing
+from .core.similarity import SIMILARITIES
+from .mining import MultiSimilarityMining
+
+MININGS: dict[str, Mining] = {"multi-similarity": MultiSimilarityMining()}
+ALIASES = {"triplet": "triplet-margin"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One objective, as the table of objectives shows it."""
+
+    module: type[Objective]
+    references: str  # what an anchor is compared with: names the family
+    tightness: str
+    contrast: str
+    paper: str
+
+    @property
+    def name(self) -> str:
+        """The function's name with hyphens and without `_loss`."""
+        return str(self.module.function.__name__).removesuffix("_loss").replace("_", "-")
+
+    @property
+    def family(self) -> str:
+        """The file it is written in."""
+        return str(self.module.function.__module__).rpartition(".")[2]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its own options and their defaults."""
+        parameters = inspect.signature(self.module).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "pairing"}
+
+    @property
+    def takes_classes(self) -> bool:
+        """Whether it holds a weight for each class, and so needs to know width and number of classes."""
+        return "num_classes" in inspect.signature(self.module).parameters
+
+
+_ENTRIES = (
+    Entry(losses.CrossEntropyLoss, "class weights", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
+    Entry(losses.NormalizedSoftmaxLoss, "class weights", "- s_y / T", "log sum_c exp(s_c / T)",
+          "Zhai 2019, arXiv:1811.12649"),
+    Entry(losses.SPCELoss, "class sums", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
+    Entry(losses.ContrastiveLoss, "batch", "mean [a - s]+ of positives", "mean [s - b]+ of negatives",
+          "Hadsell 2006"),
+    Entry(losses.MultiSimilarityLoss, "batch", "log(1 + sum exp(-alpha (s - b))) / alpha",
+          "log(1 + sum exp(beta (s - b))) / beta", "Wang 2019, arXiv:1904.06627"),
+    Entry(losses.SupConLoss, "batch", "- mean s / T of positives", "log sum exp(s / T) of all",
+          "Khosla 2020, arXiv:2004.11362"),
+    Entry(losses.TripletMarginLoss, "batch", "- s of positives in missed triplets", "s + margin of negatives in them",
+          "Schroff 2015, arXiv:1503.03832"),
+)  # fmt: skip
+
+
+def entries() -> dict[str, Entry]:
+    """All objectives by name, in the order of the table."""
+    return {entry.name: entry for entry in _ENTRIES}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An objective and the options given for it; its text parses back to it."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.name}:{options}" if options else self.name
+
+
+def parse_objectives(text: str) -> list[Chosen]:
+    """Names and options of several objectives, each checked.
+
+    Raises:
+        InputError: an unknown objective or option, a value of the wrong kind, one named twice, or none.
+
+    >>> [str(chosen) for chosen in parse_objectives("triplet, multi_similarity:beta=40,alpha=1,spce")]
+    ['triplet-margin', 'multi-similarity:beta=40,alpha=1', 'spce']
+    """
+    chosen: list[Chosen] = []
+    for piece in filter(None, (piece.strip() for piece in text.split(","))):
+        if "=" in piece and ":" not in piece:
+            if not chosen:
+                raise InputError(f"objectives: {piece!r} comes before any objective; write objective:{piece}")
+            chosen[-1] = replace(chosen[-1], options=(*chosen[-1].options, _option(piece)))
+        else:
+            name, _, option = piece.partition(":")
+            chosen.append(Chosen(_name(name), (_option(option),) if option else ()))
+    if not chosen:
+        raise InputError(f"objectives: none named; choose from {', '.join(entries())}")
+    for one in chosen:
+        create(one, width=1, num_classes=1)(torch.zeros(1, 1), [0])  # an option out of range says so now
+        if chosen.count(one) > 1:
+            raise InputError(f"objectives: {one} is named twice")
+    return chosen
+
+
+def create(chosen: Chosen | str, *, width: int, num_classes: int) -> Objective:
+    """The module of an objective, for embeddings of that width and that many classes.
+
+    >>> create("multi-similarity:beta=40", width=64, num_classes=10).options["beta"]
+    40.0
+    """
+    if isinstance(chosen, str):
+        [chosen] = parse_objectives(chosen)
+    entry = entries()[chosen.name]
+    options = _read_options(chosen)
+    return entry.module(*((width, num_classes) if entry.takes_classes else ()), **options)
+
+
+def _name(text: str) -> str:
+    name = text.strip().replace("_", "-")
+    name = ALIASES.get(name, name)
+    if name not in entries():
+        raise InputError(f"unknown objective {text.strip()!r}; {did_you_mean(name, [*entries(), *ALIASES])}")
+    return name
+
+
+def _option(text: str) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not (key and equals and value):
+        raise InputError(f"objectives: {text!r} must be option=value, as in multi-similarity:beta=40")
+    return key.replace("-", "_"), value
+
+
+def _read_options(chosen: Chosen) -> dict[str, Any]:
+    """Values in the types of the module's options; mining and similarity go into a Pairing."""
+    module = entries()[chosen.name].module
+    kinds = {key: get_type_hints(module.__init__)[key] for key in entries()[chosen.name].options}
+    kinds |= {"mining": Literal[tuple(MININGS)], "similarity": Literal[SIMILARITIES]}
+    read: dict[str, Any] = {}
+    for key, text in chosen.options:
+        if key not in kinds:
+            raise InputError(f"{chosen.name}: unknown option {key}; {did_you_mean(key, kinds)}")
+        read[key] = _value(f"{chosen.name}: {key}", text, kinds[key])
+    mining, similarity = read.pop("mining", None), read.pop("similarity", None)
+    if mining or similarity:
+        read["pairing"] = Pairing(mining=MININGS.get(mining), similarity=similarity)
+    return read
+
+
+def _value(where: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        words = {word.replace("_", "-"): word for word in get_args(kind)}
+        word = words.get(text.replace("_", "-"))
+        if word is None:
+            raise InputError(f"{where} must be one of {', '.join(words)}, got {text!r}")
+        return word
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"{where} must be a {'whole number' if kind is int else 'number'}, got {text!r}"
+        ) from None

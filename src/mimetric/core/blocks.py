@@ -1,0 +1,194 @@
+r"""The block loop of the pair engine: similarities in, exact value and gradient out, O(n * block) memory.
+
+The gradient is taken on the way forward, while a block is at hand: a block of similarities becomes a block
+of slopes in place, and two more products spread it over the rows.  Nothing of size n x m is kept.
+:meth:`Problem.plain` states the same formula on the whole matrix by autograd; it serves second derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .classes import Classes
+from .forms import Form, Side
+from .reduce import Mean
+
+# Numbers held for one block: 8 MiB in float32.  Enough rows for products at full speed, few enough
+# to stay near the cores.
+_BLOCK_ELEMENTS = 1 << 21
+# What autograd keeps of a positive (its place, its similarity, copies), counted in elements.
+_NEAR_ELEMENTS = 12
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a loss is but its tensors."""
+
+    form: Form
+    classes: Classes
+    weights: tuple[float, float]  # of tightness and contrast in the value
+    bounded: bool  # similarities lie in [-1, 1]
+    root: bool  # they are -sqrt(-product)
+    product_type: torch.dtype | None  # of the similarity product, under autocast
+    block: int | None
+    wants_gradient: bool
+
+    def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
+        """The value by autograd on the whole matrix: the formula that the blocks compute."""
+        sim = anchors @ (anchors if others is None else others).T
+        if self.root:
+            apart = sim < 0
+            sim = torch.where(apart, -torch.where(apart, -sim, 1).sqrt(), 0)
+        sides = self.form.plain(self.classes.of(slice(None)).rows(sim), tensors)
+        return self.weighted(sides, [_at_least_1(_count(side, len(anchors))) for side in sides])
+
+    def weighted(self, sides: tuple[Side, Side], counts: Sequence[Tensor | int]) -> Tensor:
+        """Totals over counts, times weights, added."""
+        return sum(
+            (w * _total(side) / count for w, side, count in zip(self.weights, sides, counts) if w),
+            start=_total(sides[0]).new_zeros(()),
+        )
+
+    def blocks(self, n: int, m: int) -> list[slice]:
+        """Chosen by elements, not rows: few anchors against many references, or many positives, need fewer."""
+        each = m * self.form.blocks_held * (2 if self.root else 1) + _NEAR_ELEMENTS * self.classes.longest
+        rows = self.block or max(1, _BLOCK_ELEMENTS // each)
+        return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+
+def _total(side: Side) -> Tensor:
+    return side.total.sum() if isinstance(side, Mean) else side.sum()
+
+
+def _count(side: Side, anchors: int) -> Tensor | int:
+    return side.count.sum() if isinstance(side, Mean) else anchors
+
+
+def _at_least_1(count: Tensor | int) -> Tensor | int:
+    return count.clamp(min=1) if isinstance(count, Tensor) else count
+
+
+class Opened(NamedTuple):
+    """A block with its sides computed and its gradient still to take."""
+
+    block: slice
+    sides: tuple[Side, Side]
+    slopes_: Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]  # cost -> slopes (k, m), to each tensor
+
+
+def _open(
+    problem: Problem, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]
+) -> Iterator[Opened]:
+    """Blocks one after another, in one buffer."""
+    references = anchors if others is None else others
+    blocks = problem.blocks(len(anchors), len(references))
+    buffer = anchors.new_empty(blocks[0].stop if blocks else 0, len(references))
+    spread = 2.0 if problem.bounded else float("inf")
+    narrow = references.to(problem.product_type) if problem.product_type else None
+    for block in blocks:
+        x, sim = anchors[block], buffer[: block.stop - block.start]
+        if narrow is None:
+            torch.mm(x, references.T, out=sim)
+        else:
+            sim.copy_(x.to(narrow.dtype) @ narrow.T)
+        yield _opened(problem, block, sim, tensors, spread)
+
+
+def _opened(
+    problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, ...], spread: float
+) -> Opened:
+    distance = sim.neg_().clamp_(min=0).sqrt_().clone() if problem.root else None
+    if problem.root:
+        sim.neg_()
+    with torch.set_grad_enabled(problem.wants_gradient):
+        here = tuple((t if t.ndim == 0 else t[block]).detach().requires_grad_() for t in tensors)
+        tightness, contrast, slopes_of_ = problem.form.opened_(sim, problem.classes.of(block), here, spread)
+
+    def slopes_(cost: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        to_tensors = slopes_of_(cost)
+        if distance is not None:  # d sqrt(u) = du / (2 sqrt(u)), and 0 at distance 0
+            sim.div_(distance.masked_fill_(distance == 0, torch.inf).mul_(2))
+        return sim, to_tensors
+
+    return Opened(block, (tightness, contrast), slopes_)
+
+
+def _divisors(
+    problem: Problem,
+    sides: tuple[Side, Side],
+    anchors: Tensor,
+    others: Tensor | None,
+    tensors: tuple[Tensor, ...],
+) -> list[Tensor | int]:
+    """What each side's total is divided by.  Counts of non-zero terms are known after a pass over all blocks."""
+    whole = len(problem.blocks(len(anchors), len(anchors if others is None else others))) == 1
+    if whole or not any(isinstance(side, Mean) for side in sides):
+        return [_at_least_1(_count(side, len(anchors))) for side in sides]
+    values_only = replace(problem, wants_gradient=False)
+    counts: list[Tensor | int] = [0, 0]
+    for block, blocks_sides, _ in _open(values_only, anchors, others, tensors):
+        counts = [count + _count(side, block.stop - block.start) for count, side in zip(counts, blocks_sides)]
+    return [_at_least_1(count) for count in counts]
+
+
+class _Gradients:
+    """Gradients of both sides of the product, from blocks of slopes."""
+
+    def __init__(self, anchors: Tensor, others: Tensor | None, needs: Sequence[bool]) -> None:
+        self.anchors, self.others = anchors, others
+        self.to_anchors = torch.zeros_like(anchors) if needs[0] else None
+        self.to_others = torch.zeros_like(others) if others is not None and needs[1] else None
+
+    def add_(self, block: slice, slopes: Tensor) -> None:
+        if self.to_anchors is not None:
+            references = self.anchors if self.others is None else self.others
+            self.to_anchors[block].addmm_(slopes, references)
+        into = self.to_anchors if self.others is None else self.to_others
+        if into is not None:
+            into.addmm_(slopes.T, self.anchors[block])
+
+
+class BlockLoss(torch.autograd.Function):
+    """apply(problem, anchors (n, w), others (m, w) or None for the anchors themselves, *tensors) -> scalar."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
+    ) -> Tensor:
+        needs = [need and problem.wants_gradient for need in ctx.needs_input_grad[1:]]
+        gradients = _Gradients(anchors, others, needs)
+        to_tensors = [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs[2:])]
+        value = anchors.new_zeros(())
+        divisors: list[Tensor | int] | None = None
+        for block, sides, slopes_ in _open(problem, anchors, others, tensors):
+            divisors = divisors or _divisors(problem, sides, anchors, others, tensors)
+            with torch.set_grad_enabled(problem.wants_gradient):
+                cost = problem.weighted(sides, divisors)
+            value += cost.detach()
+            if problem.wants_gradient:
+                slopes, parts = slopes_(cost)
+                gradients.add_(block, slopes)
+                for into, part in zip(to_tensors, parts):
+                    if into is not None:
+                        (into if into.ndim == 0 else into[block]).add_(part)
+        ctx.problem, ctx.inputs = problem, 2 + len(tensors)
+        ctx.save_for_backward(
+            anchors, others, *tensors, gradients.to_anchors, gradients.to_others, *to_tensors
+        )
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        anchors, others, *tensors = ctx.saved_tensors[: ctx.inputs]
+        gradients = ctx.saved_tensors[ctx.inputs :]
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            value = ctx.problem.plain(anchors, others, tuple(tensors))
+            inputs = [x for x, g in zip((anchors, others, *tensors), gradients) if g is not None]
+            found = iter(torch.autograd.grad(value, inputs, grad, create_graph=True, materialize_grads=True))
+            return None, *(None if g is None else next(found) for g in gradients)
+        return None, *(None if g is None else g * grad for g in gradients)

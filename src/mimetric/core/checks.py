@@ -1,0 +1,103 @@
+"""Input checks, once, at the door of a public function.  None reads values off an accelerator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+
+def check_batch(where: str, embeddings: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Embeddings (n, d) as a floating tensor and labels (n,) as int64 on the same device.
+
+    Lists, numpy arrays and integers of any width are taken; `where` opens the message.
+
+    Raises:
+        InputError: wrong number of dimensions, lengths that disagree, labels that are not integers.
+    """
+    embeddings = check_rows(where, "embeddings", embeddings)
+    return embeddings, check_labels(where, "labels", labels, embeddings)
+
+
+def check_references(
+    where: str, embeddings: Tensor, labels: Tensor, references: Any, reference_labels: Any
+) -> tuple[Tensor | None, Tensor]:
+    """References (m, d) and their labels (m,); without references the batch is its own."""
+    if references is None:
+        if reference_labels is not None:
+            raise InputError(f"{where}: reference_labels came without references; give both or neither")
+        return None, labels
+    if reference_labels is None:
+        raise InputError(f"{where}: references came without reference_labels; give both or neither")
+    references = check_rows(where, "references", references)
+    if references.shape[1] != embeddings.shape[1]:
+        raise InputError(
+            f"{where}: references must have {embeddings.shape[1]} columns to match embeddings "
+            f"{tuple(embeddings.shape)}, got {tuple(references.shape)}"
+        )
+    return references, check_labels(where, "reference_labels", reference_labels, references)
+
+
+def check_rows(where: str, name: str, x: Any) -> Tensor:
+    """A (n, d) floating tensor."""
+    tensor = _as_tensor(where, name, x)
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise InputError(f"{where}: {name} must be floating point, got {kind}; call .float() on them")
+    if tensor.ndim != 2:
+        raise InputError(f"{where}: {name} must have shape (rows, width), got {tuple(tensor.shape)}")
+    return tensor
+
+
+def check_labels(where: str, name: str, labels: Any, rows: Tensor) -> Tensor:
+    """Integer class ids (n,), one for each of the rows, as int64 on their device."""
+    tensor = _as_tensor(where, name, labels)
+    if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{where}: {name} must be integers, got {kind}; class ids are compared for equality, "
+            "which floats do not keep: number the classes from 0"
+        )
+    if tensor.shape != rows.shape[:1]:
+        raise InputError(
+            f"{where}: {name} must have shape ({len(rows)},) to match {tuple(rows.shape)}, "
+            f"got {tuple(tensor.shape)}"
+        )
+    return tensor.to(rows.device, torch.int64)
+
+
+def check_classes(where: str, labels: Tensor, num_classes: int) -> None:
+    """Class ids in 0..num_classes-1 or -1.  On an accelerator nothing is read: such a row costs 0 there."""
+    if labels.device.type != "cpu" or not len(labels):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < -1 or high >= num_classes:
+        wrong = high if high >= num_classes else low
+        raise InputError(
+            f"{where}: labels must lie in 0..{num_classes - 1} (or be -1, unlabelled), got {wrong}"
+        )
+
+
+def check_positive(where: str, **options: float) -> None:
+    """Options that must be > 0."""
+    for name, value in options.items():
+        if not value > 0:
+            raise InputError(f"{where}: {name} must be > 0, got {value}")
+
+
+def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) -> None:
+    """An option that is one of a few words."""
+    if value not in choices:
+        raise InputError(f"{where}: {name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _as_tensor(where: str, name: str, x: Any) -> Tensor:
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{where}: {name} must be a tensor, an array or a list of numbers, got {type(x).__name__} ({error})"
+        ) from None

@@ -1,0 +1,71 @@
+"""Who is whose positive: the classes of a block of anchors among the references."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .reduce import Near
+
+UNLABELLED = -1
+_NOWHERE = -(1 << 62)  # added to an id, a class label that nobody else has
+
+
+class Classes:
+    """Where each anchor's class stands among the references: its positives, and the anchor itself.
+
+    In order of label a class is one run, so an anchor needs two numbers, and the columns of a block are
+    listed when it is at hand.
+    """
+
+    def __init__(self, labels: Tensor, other_labels: Tensor, ids: Tensor, other_ids: Tensor | None) -> None:
+        # Unlabelled rows are no positives of one another: each is a class of its own instance.
+        labels = torch.where(labels == UNLABELLED, _NOWHERE + ids, labels)
+        if other_ids is not None:
+            other_labels = torch.where(other_labels == UNLABELLED, _NOWHERE + other_ids, other_labels)
+        in_order, self._order = other_labels.sort(stable=True)
+        self._first = torch.searchsorted(in_order, labels)
+        self._size = torch.searchsorted(in_order, labels, right=True) - self._first
+        self._ids, self._other_ids = ids, other_ids
+        self.longest = max(1, int(self._size.max())) if len(labels) else 1
+
+    def of(self, block: slice) -> ClassRuns:
+        first, size = self._first[block, None], self._size[block, None]
+        place = torch.arange(self.longest, device=first.device)
+        at = first + torch.minimum(place, (size - 1).clamp(min=0))
+        columns = self._order[at.clamp(max=len(self._order) - 1)]
+        valid = place < size
+        if self._other_ids is not None:
+            valid &= self._other_ids[columns] != self._ids[block, None]
+        return ClassRuns(columns, valid, size == 0)
+
+
+class ClassRuns(NamedTuple):
+    """The classes of k anchors among the references, padded to the longest."""
+
+    columns: Tensor  # (k, p) beyond its class a row repeats its last column; without a class, any column
+    positive: Tensor  # (k, p) bool: in the class and not the anchor itself
+    absent: Tensor  # (k, 1) bool: no reference has this class
+
+    def rows(self, sim: Tensor) -> Rows:
+        """Positives and negatives of sim (k, m), by autograd."""
+        outside = torch.ones_like(sim, dtype=torch.bool)
+        outside.scatter_(1, self.columns, self.absent.expand_as(self.columns))
+        near = Near(sim.gather(1, self.columns), self.positive)
+        return Rows(sim, near, torch.where(outside, sim, -torch.inf))
+
+    def near_out_of_(self, sim: Tensor) -> Near:
+        """The positives; in the block their class becomes -inf."""
+        near = Near(sim.gather(1, self.columns), self.positive)
+        sim.scatter_(1, self.columns, torch.where(self.absent, near.sim, -torch.inf))
+        return near
+
+
+class Rows(NamedTuple):
+    """A block of anchors for a loss without a near-and-far form."""
+
+    sim: Tensor  # (k, m)
+    near: Near  # the positives, gathered from sim
+    far: Tensor  # (k, m) sim of the negatives, -inf elsewhere

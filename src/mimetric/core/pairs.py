@@ -1,0 +1,281 @@
+r"""The pair engine: an anchor's positives one by one, its negatives summed.
+
+A loss says what a negative adds (`push`, a term of :mod:`mimetric.core.terms`) and how the positives
+(`near`) and that sum (`far`) become the anchor's tightness and contrast (`sides`).  The engine does the
+rest, once for all losses: similarities block by block, gathering the positives, taking them and the anchor
+itself out of the negatives, the sums, the exact gradient, averaging (:mod:`mimetric.core.blocks`).
+
+What has no near-and-far form is a function of whole rows of similarities: :func:`over_anchors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .blocks import BlockLoss, Problem
+from .checks import check_batch, check_choice, check_references, check_rows
+from .classes import Classes
+from .errors import InputError
+from .forms import Form, Mining, NearFar, Side, WholeRows
+from .similarity import SIMILARITIES, Similarity, lift
+from .terms import Term
+
+_Options = ParamSpec("_Options")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What all pair losses share.
+
+    Attributes:
+        ids: (n,) integer, what each row is of: a reference with the id of an anchor is the anchor itself,
+            and no pair of it.  None: rows of a batch that is its own reference are told apart by index,
+            and a separate reference is never the anchor itself.
+        reference_ids: (m,) the same of the references.
+        mining: which positives stay and which negatives count, see :mod:`mimetric.mining`.
+        similarity: None is the loss's own (cosine, unless its docstring says otherwise).
+        block: anchors in a block; None lets the engine choose.  Changes no result.
+    """
+
+    ids: Tensor | None = None
+    reference_ids: Tensor | None = None
+    mining: Mining | None = None
+    similarity: Similarity | None = None
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block is not None and self.block < 1:
+            raise InputError(f"Pairing: block must be at least 1, got {self.block}")
+        if self.similarity is not None:
+            check_choice("Pairing", "similarity", self.similarity, SIMILARITIES)
+
+
+def pair_sums(
+    where: str,
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    push: Term,
+    sides: Callable[..., tuple[Side, Side]],
+    tensors: tuple[Tensor, ...] = (),
+    similarity: Similarity = "cosine",
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""A loss from an anchor's positives, one by one, and its negatives, summed.
+
+    Args:
+        where: name of the loss, for messages.
+        embeddings: (n, d) the anchors.
+        labels: (n,) integer class ids; -1 is unlabelled: a positive of nothing, a negative of everything.
+        references: (m, d) what anchors are compared with; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        push: what a negative adds.
+        sides: `sides(near, far, *tensors) -> (tightness, contrast)`, each one number per anchor, or a
+            :class:`~mimetric.core.reduce.Mean` where it is averaged over something else than anchors.
+        tensors: what else `sides` has a gradient for: 0-dimensional, or with a row per anchor (n, ...).
+            Through a closure the gradient would be lost.  What a negative's cost needs a gradient for is
+            lifted instead: a factor multiplies the anchors, and a boundary of each anchor is one more
+            column of them beside a 1 in the references, under the dot product.
+        similarity: the loss's own.
+        pairing: options that all pair losses share.
+    """
+    form = NearFar(push, sides, pairing.mining)
+    embeddings, labels = check_batch(where, embeddings, labels)
+    references, others = check_references(where, embeddings, labels, references, reference_labels)
+    return PairSums(where, form, embeddings, labels, references, others, tensors, similarity, pairing)
+
+
+def over_anchors(
+    where: str,
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    cost: Callable[..., Side],
+    similarity: Similarity = "cosine",
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    """A loss from whole rows of similarities, `cost(rows)` by autograd inside each block.
+
+    For what couples the pairs of an anchor otherwise than through one sum over negatives: triplets, ranked
+    lists.  It has no tightness and contrast, and mines by itself.  Arguments as in :func:`pair_sums`.
+    """
+    if pairing.mining is not None:
+        raise InputError(f"{where}: takes no mining; leave it out of the pairing")
+    embeddings, labels = check_batch(where, embeddings, labels)
+    references, others = check_references(where, embeddings, labels, references, reference_labels)
+    return PairSums(where, WholeRows(cost), embeddings, labels, references, others, (), similarity, pairing)
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """A loss on given data, described and not yet computed."""
+
+    where: str
+    form: Form
+    embeddings: Tensor
+    labels: Tensor
+    references: Tensor | None
+    reference_labels: Tensor
+    tensors: tuple[Tensor, ...]
+    similarity: Similarity
+    pairing: Pairing
+
+    def total(self) -> Tensor:
+        """Tightness + contrast, a scalar: value and gradient in one pass over the pairs."""
+        return self._value(1.0, 1.0)
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """(tightness, contrast), two scalars, each with its own gradient: two passes."""
+        if isinstance(self.form, WholeRows):
+            raise InputError(
+                f"{self.where}: has no tightness and contrast; it couples positives and negatives"
+            )
+        return self._value(1.0, 0.0), self._value(0.0, 1.0)
+
+    def plain(self) -> Tensor:
+        """The total by autograd on the whole n x m matrix: the formula itself, for tests."""
+        problem, anchors, others = self._problem((1.0, 1.0))
+        return problem.plain(anchors, others, self.tensors)
+
+    def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
+        problem, anchors, others = self._problem((of_tightness, of_contrast))
+        with torch.autocast(anchors.device.type, enabled=False):
+            value = BlockLoss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
+        return cast(Tensor, value)
+
+    def _problem(self, weights: tuple[float, float]) -> tuple[Problem, Tensor, Tensor | None]:
+        """What the block loop takes: lifted anchors, lifted references or None for the anchors themselves."""
+        if self.references is not None and not len(self.references):
+            return self._without_references()._problem(weights)
+        similarity = self.pairing.similarity or self.similarity
+        with torch.autocast(self.embeddings.device.type, enabled=False):
+            lifted = lift(similarity, _full(self.embeddings), _full(self.references))
+        problem = Problem(
+            self.form,
+            self._classes(),
+            weights,
+            lifted.bounded,
+            lifted.root,
+            product_type=self._product_type(similarity),
+            block=self.pairing.block,
+            wants_gradient=torch.is_grad_enabled(),
+        )
+        return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
+
+    def _classes(self) -> Classes:
+        n, own = len(self.embeddings), self.references is None
+        ids, other_ids = self.pairing.ids, self.pairing.reference_ids
+        if (ids is None) != (other_ids is None) and not own:
+            raise InputError(f"{self.where}: give ids and reference_ids both or neither")
+        if ids is None:
+            ids = torch.arange(n, device=self.labels.device)
+        if own:
+            other_ids = ids
+        for name, given, length in (
+            ("ids", ids, n),
+            ("reference_ids", other_ids, len(self.reference_labels)),
+        ):
+            if given is not None and given.shape != (length,):
+                raise InputError(
+                    f"{self.where}: {name} must have shape ({length},), got {tuple(given.shape)}"
+                )
+        return Classes(self.labels, self.reference_labels, ids, other_ids)
+
+    def _product_type(self, similarity: Similarity) -> torch.dtype | None:
+        """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""
+        device = self.embeddings.device.type
+        if not torch.is_autocast_enabled(device) or self.form.scale > 20 or "euclidean" in similarity:
+            return None
+        return torch.get_autocast_dtype(device)
+
+    def _without_references(self) -> PairSums:
+        """The same as one reference that is every anchor itself: no positives, no negatives."""
+        zero = torch.zeros(1, dtype=torch.int64, device=self.labels.device)
+        zeros = zero.expand(len(self.labels))
+        return replace(
+            self,
+            labels=zeros,
+            references=F.pad(cast(Tensor, self.references), (0, 0, 0, 1)),
+            reference_labels=zero,
+            pairing=replace(self.pairing, ids=zeros, reference_ids=zero),
+        )
+
+
+def _full(x: Any) -> Any:
+    """Half precision is computed in float32; the gradient comes back in half."""
+    return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class PairLossFunction(Protocol[_Options]):
+    """A loss as a user calls it: a scalar, or its two sides."""
+
+    def __call__(self, *args: _Options.args, **kwargs: _Options.kwargs) -> Tensor: ...
+
+    def sides(self, *args: _Options.args, **kwargs: _Options.kwargs) -> tuple[Tensor, Tensor]:
+        """(tightness, contrast): two scalars that add up to the loss, each with its own gradient."""
+
+
+def pair_loss(body: Callable[_Options, PairSums]) -> PairLossFunction[_Options]:
+    """Makes the description of a loss a function: `loss(...)` adds its sides, `loss.sides(...)` hands them out."""
+
+    @wraps(body)
+    def loss(*args: _Options.args, **kwargs: _Options.kwargs) -> Tensor:
+        return body(*args, **kwargs).total()
+
+    def sides(*args: _Options.args, **kwargs: _Options.kwargs) -> tuple[Tensor, Tensor]:
+        return body(*args, **kwargs).sides()
+
+    loss.__annotations__["return"] = Tensor
+    loss.sides = sides  # type: ignore[attr-defined]
+    return cast("PairLossFunction[_Options]", loss)
+
+
+def pair_weights(
+    loss: Callable[..., Tensor], sim: Tensor, labels: Any, *, mining: Mining | None = None
+) -> Tensor:
+    r"""How hard a loss pushes each pair: :math:`w_{ij} = n \, \partial L / \partial s_{ij}`.
+
+    General pair weighting: the loss has the same gradient as :math:`\frac1n \sum_{ij} w_{ij} s_{ij}` with
+    the weights held constant.  Negative on what is pulled together, positive on what is pushed apart.
+
+    Args:
+        loss: any pair loss; options by :func:`functools.partial`.
+        sim: (n, n) similarities, row i those of anchor i; the diagonal is left out.
+        labels: (n,) integer class ids.
+        mining: as in :class:`Pairing`.
+
+    Returns:
+        (n, n) weights.
+    Raises:
+        InputError: sim is not square, or labels do not match it.
+
+    Reference: Wang et al., CVPR 2019, arXiv:1904.06627, section 3.
+
+    >>> from mimetric.losses import contrastive_loss
+    >>> sim = torch.tensor([[1.0, 0.3, 0.8], [0.3, 1.0, 0.1], [0.8, 0.1, 1.0]])
+    >>> pair_weights(contrastive_loss, sim, [0, 0, 1])
+    tensor([[ 0.0000, -1.5000,  1.5000],
+            [-1.5000,  0.0000,  0.0000],
+            [ 1.5000,  0.0000,  0.0000]])
+    """
+    given = check_rows("pair_weights", "sim", sim).detach().requires_grad_()
+    if given.shape[0] != given.shape[1]:
+        raise InputError(f"pair_weights: sim must be square, got {tuple(given.shape)}")
+    ids = torch.arange(len(given), device=given.device)
+    # Anchors whose coordinates are their similarities to the references: the unit vectors.
+    units = torch.eye(len(given), dtype=given.dtype, device=given.device)
+    pairing = Pairing(ids=ids, reference_ids=ids, mining=mining, similarity="dot")
+    with torch.enable_grad():
+        value = loss(given, labels, units, labels, pairing=pairing)
+    return torch.autograd.grad(value, given)[0] * len(given)

@@ -1,0 +1,70 @@
+"""Sums over an anchor's positives, averages not yet divided, and a log-sum that survives an empty set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_LOW = -1e30
+
+
+@dataclass(frozen=True)
+class Mean:
+    """An average not yet divided: totals and counts of any one shape, both summed before dividing.
+
+    What is averaged over everything (all pairs, all non-zero terms) can be taken block by block and
+    process by process in this form.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def value(self) -> Tensor:
+        """Sum of totals over sum of counts; 0 where nothing was counted.
+
+        >>> Mean(torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])).value()
+        tensor(1.5000)
+        """
+        return self.total.sum() / self.count.sum().clamp(min=1)
+
+
+def masked_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
+    r""":math:`\log \sum_{j: m_{ij}} e^{x_{ij}}` for each row of x (n, k); -inf with a zero gradient over none.
+
+    >>> masked_logsumexp(torch.zeros(2, 3), torch.tensor([[True, True, False], [False, False, False]]))
+    tensor([0.6931,   -inf])
+    """
+    # A number so low that its exponential is 0 keeps derivatives of any order finite, which -inf does not.
+    return torch.where(mask.any(1), torch.where(mask, x, _LOW).logsumexp(1), -torch.inf)
+
+
+def log_add(a: Tensor, b: Tensor) -> Tensor:
+    """log(e^a + e^b), where -inf stands for nothing and has a zero gradient, of any order."""
+    return torch.stack((a, b)).clamp(min=_LOW).logsumexp(0)  # torch.logaddexp has NaN second derivatives
+
+
+class Near:
+    """The positives of k anchors, a row each, padded to the longest.
+
+    Rows rather than flat index lists: sums along a row need no scatter, each row has its own maximum, and
+    the width is the size of the largest class.
+    """
+
+    def __init__(self, sim: Tensor, valid: Tensor) -> None:
+        self.sim = sim  # (k, p) similarities; any number where not valid
+        self.valid = valid  # (k, p) bool
+        self.count = valid.sum(1).to(sim.dtype)  # (k,)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """(k, p) -> (k,)."""
+        return torch.where(self.valid, x, 0).sum(1)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """(k, p) -> (k,); 0 over none."""
+        return self.sum(x) / self.count.clamp(min=1)
+
+    def logsumexp(self, x: Tensor) -> Tensor:
+        """(k, p) -> (k,); -inf over none."""
+        return masked_logsumexp(x, self.valid)

@@ -1,0 +1,146 @@
+"""Losses on single pairs of a batch: hinges and soft hinges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.checks import check_positive
+from ..core.errors import InputError
+from ..core.objective import Objective
+from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.reduce import Mean, Near
+from ..core.terms import Hinge, LogSumExp
+
+
+@pair_loss
+def contrastive_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    positive: float = 1.0,
+    negative: float = 0.5,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Contrastive loss: positives above one similarity, negatives below another.
+
+    .. math::
+        \operatorname{mean}_{i,\, j \in P_i}\, [a - s_{ij}]_+
+        + \operatorname{mean}_{i,\, j \in N_i,\, s_{ij} > b}\, (s_{ij} - b)
+
+    with cosine similarity s: over all positive pairs, and over the negative pairs that cost something (most
+    cost nothing and would dilute the rest); nothing to average is 0.  Tightness is the first mean, contrast
+    the second.  On unit rows :math:`1 - s` is half the squared distance.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) what to compare with; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        positive: similarity a that positives should reach; 1 in cosine units is all of it.
+        negative: similarity b that negatives should stay below, < `positive`.
+        pairing: what all pair losses share: ids, mining, similarity, block.
+
+    Returns:
+        Scalar >= 0, in units of the similarity.
+    Raises:
+        InputError: shapes disagree, labels are not integers, or negative is not < positive.
+
+    Reference: Hadsell et al., CVPR 2006, who square the hinges and measure distances; the linear form on
+    cosines is the usual one of retrieval code.
+
+    >>> import torch
+    >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
+    >>> contrastive_loss(x, torch.tensor([0, 0, 1]))
+    tensor(0.7800)
+    """
+    if not negative < positive:
+        raise InputError(f"contrastive_loss: negative must be below positive, got {negative} and {positive}")
+
+    def sides(near: Near, far: Mean) -> tuple[Mean, Mean]:
+        return Mean(near.sum((positive - near.sim).clamp(min=0)), near.count), far
+
+    return pair_sums(
+        "contrastive_loss", embeddings, labels, references, reference_labels,
+        push=Hinge(negative), sides=sides, pairing=pairing,
+    )  # fmt: skip
+
+
+class ContrastiveLoss(Objective):
+    """Module form of :func:`contrastive_loss`."""
+
+    function = staticmethod(contrastive_loss)
+
+    def __init__(self, *, positive: float = 1.0, negative: float = 0.5, pairing: Pairing = Pairing()) -> None:
+        super().__init__(positive=positive, negative=negative, pairing=pairing)
+
+
+@pair_loss
+def multi_similarity_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 0.5,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Multi-similarity loss: soft hinges on positives and negatives around one base.
+
+    .. math::
+        \frac1n \sum_i \tfrac1\alpha \log\bigl(1 + \sum_{j \in P_i} e^{-\alpha (s_{ij} - b)}\bigr)
+                     + \tfrac1\beta  \log\bigl(1 + \sum_{j \in N_i} e^{\beta (s_{ij} - b)}\bigr)
+
+    with cosine similarity s, positives :math:`P_i` (the label of i, without i itself) and
+    negatives :math:`N_i`.  An empty set adds 0.  Tightness is the first term, contrast the second.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) what to compare with, such as a memory bank; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        alpha: sharpness on positives, > 0.
+        beta: sharpness on negatives, > 0.
+        base: similarity b from which a pair counts, in cosine units.
+        pairing: what all pair losses share: ids, mining, similarity, block.
+
+    Returns:
+        Scalar >= 0, in cosine units.
+    Raises:
+        InputError: shapes disagree, labels are not integers, or alpha or beta is not > 0.
+
+    Reference: Wang et al., CVPR 2019, arXiv:1904.06627. Their code has beta = 40 and mines pairs
+    (:class:`mimetric.mining.MultiSimilarityMining`).
+
+    >>> import torch
+    >>> x = torch.tensor([[1., 0.], [0., 1.], [1., 1.]])
+    >>> multi_similarity_loss(x, torch.tensor([0, 0, 1]), beta=40.0)
+    tensor(0.6506)
+    """
+    check_positive("multi_similarity_loss", alpha=alpha, beta=beta)
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        pull = near.logsumexp(-alpha * (near.sim - base))
+        return F.softplus(pull, threshold=50) / alpha, F.softplus(far, threshold=50) / beta
+
+    return pair_sums(
+        "multi_similarity_loss", embeddings, labels, references, reference_labels,
+        push=LogSumExp(beta, base), sides=sides, pairing=pairing,
+    )  # fmt: skip
+
+
+class MultiSimilarityLoss(Objective):
+    """Module form of :func:`multi_similarity_loss`."""
+
+    function = staticmethod(multi_similarity_loss)
+
+    def __init__(
+        self, *, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, pairing: Pairing = Pairing()
+    ) -> None:
+        super().__init__(alpha=alpha, beta=beta, base=base, pairing=pairing)
