@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import reference
 import torch
 
+import reference
 from mimetric import losses
 from mimetric.mining import MultiSimilarityMining
 

@@ -7,17 +7,17 @@ from functools import partial
 
 import pytest
 import torch
-from cases import CASES, PAIRS, names
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import batches, compared
 
+from cases import CASES, PAIRS, names
 from mimetric import catalog, losses
 from mimetric.core.errors import InputError
 from mimetric.core.similarity import SIMILARITIES
+from strategies import batches, compared
 
 over = partial(pytest.mark.parametrize, "case", ids=names)
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 
 FREE_OF_NORM = [case for case in CASES if case.similarity == "cosine"]
 FREE_OF_ROTATION = PAIRS
@@ -26,7 +26,7 @@ NON_NEGATIVE = CASES
 DETACHED: set[str] = set()  # losses whose gradient is not that of their value
 
 
-def example(case=None, n=10):
+def example(n=10):
     """Three classes of several rows, a singleton and an unlabelled row; no ties."""
     generator = torch.Generator().manual_seed(n)
     x = torch.randn(n, 4, dtype=torch.float64, generator=generator)
@@ -42,7 +42,7 @@ def value_and_gradient(function, x, *args, **options):
 
 @over(CASES)
 @given(batch=batches())
-@settings(max_examples=40)
+@settings(max_examples=30)
 def test_equals_plain_loops(case, batch):
     x, y = batch
     expected = sum(case.expected(x, y))
@@ -76,7 +76,7 @@ def test_blocks_change_neither_value_nor_gradient(case, batch, block):
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @over(PAIRS)
 @given(batch=batches(zero_rows=False), block=st.integers(1, 9))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_blocks_equal_the_formula_by_autograd(case, similarity, batch, block):
     # Ties at a hinge have any slope in between: nudge them apart.
     x = batch[0] + torch.linspace(0, 1e-3, batch[0].numel(), dtype=torch.float64).reshape(batch[0].shape) ** 2

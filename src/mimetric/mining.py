@@ -33,4 +33,6 @@ class MultiSimilarityMining:
 
     def __call__(self, near: Near, hardest: Tensor) -> Kept:
         easiest = torch.where(near.valid, near.sim, torch.inf).amin(1)
-        return Kept(near.valid & (near.sim < (hardest + self.epsilon)[:, None]), easiest - self.epsilon)
+        kept = near.valid & (near.sim < (hardest + self.epsilon)[:, None])
+        # Both conditions are easiest < hardest + epsilon at the hardest pairs; one rounding decides for both.
+        return Kept(kept, torch.where(kept.any(1), easiest - self.epsilon, torch.inf))

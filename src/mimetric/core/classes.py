@@ -56,11 +56,9 @@ class ClassRuns(NamedTuple):
         near = Near(sim.gather(1, self.columns), self.positive)
         return Rows(sim, near, torch.where(outside, sim, -torch.inf))
 
-    def near_out_of_(self, sim: Tensor) -> Near:
-        """The positives; in the block their class becomes -inf."""
-        near = Near(sim.gather(1, self.columns), self.positive)
-        sim.scatter_(1, self.columns, torch.where(self.absent, near.sim, -torch.inf))
-        return near
+    def fill_(self, sim: Tensor, value: float) -> None:
+        """Puts a value in the place of every member of the anchor's class, itself included."""
+        sim.scatter_(1, self.columns, torch.where(self.absent, sim.gather(1, self.columns), value))
 
 
 class Rows(NamedTuple):

@@ -81,7 +81,8 @@ class NearFar:
     def opened_(
         self, sim: Tensor, runs: ClassRuns, tensors: tuple[Tensor, ...], spread: float
     ) -> tuple[Side, Side, Slopes]:
-        near = runs.near_out_of_(sim)
+        near = Near(sim.gather(1, runs.columns), runs.positive)
+        runs.fill_(sim, -torch.inf)
         if self.mining is not None:
             valid, above = self.mining(near, sim.amax(1))
             near = Near(near.sim, valid)
@@ -97,6 +98,7 @@ class NearFar:
             # Over no negatives the sum is -inf and nothing depends on it; where there are no positives
             # the padding has no gradient.  Anything else that is not finite is the caller's to see.
             sim.mul_(torch.where(total == -torch.inf, 0, to_far * sums.factor)[:, None])
+            runs.fill_(sim, 0.0)
             sim.scatter_add_(1, runs.columns, torch.where(near.valid, to_near, 0))
             return tuple(to_tensors)
 

@@ -1,0 +1,1 @@
+"""Labelled data, their splits, and the samplers that make batches of them."""
