@@ -122,7 +122,7 @@ def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, simil
     return mean(pull), mean(push)
 
 
-def spce(x, y, rx=None, ry=None, similarity="dot"):
+def spce(x, y, rx=None, ry=None):
     """The n x n form of the paper: sums of similarities, never a class sum."""
     rx, ry = (x, y) if rx is None else (rx, ry)
     classes = sorted({label for label in ry if label != -1})

@@ -14,6 +14,7 @@ from mimetric.core.errors import InputError
 from mimetric.core.pairs import Pairing, over_anchors, pair_loss, pair_sums
 from mimetric.core.terms import Hinge, LogSumExp
 from mimetric.losses import multi_similarity_loss, pair_weights, supcon_loss, triplet_margin_loss
+from mimetric.mining import MultiSimilarityMining
 
 
 def balanced(classes, each, width=8, dtype=torch.float64):
@@ -96,7 +97,7 @@ def test_whole_rows_have_no_sides_and_no_mining():
     with pytest.raises(InputError, match="nearer: has no tightness and contrast"):
         over_anchors("nearer", x, y, cost=near_rows).sides()
     with pytest.raises(InputError, match="nearer: takes no mining"):
-        over_anchors("nearer", x, y, cost=near_rows, pairing=Pairing(mining=lambda near, hardest: None))
+        over_anchors("nearer", x, y, cost=near_rows, pairing=Pairing(mining=MultiSimilarityMining()))
 
 
 @pytest.mark.parametrize("case", CASES, ids=names)
@@ -170,7 +171,7 @@ def test_many_positives_are_searched_with_the_same_result(monkeypatch):
 
 
 def test_unlabelled_rows_are_negatives_of_everything_but_themselves():
-    x, y = balanced(2, 2)
+    x, _ = balanced(2, 2)
     some = torch.tensor([0, 0, -1, -1])
     apart = torch.tensor([0, 0, 1, 2])
     torch.testing.assert_close(multi_similarity_loss(x, some), multi_similarity_loss(x, apart))
@@ -197,7 +198,7 @@ def test_ids_must_match():
 
 def test_instance_ids_in_one_batch():
     # Two rows of one image share an id: they are no pair.
-    x, y = balanced(2, 2)
+    x, _ = balanced(2, 2)
     value = supcon_loss(x, [0, 0, 0, 1], pairing=Pairing(ids=torch.tensor([7, 7, 8, 9])))
     expected = 0.0
     rows = torch.nn.functional.normalize(x).tolist()

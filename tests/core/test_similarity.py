@@ -52,10 +52,15 @@ def test_a_short_distance_by_a_product_loses_digits():
     assert off.max() < 0.6
 
 
-def test_normalized_of_first_and_second_order():
-    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(normalized, x)
-    assert torch.autograd.gradgradcheck(normalized, x)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_lifts_have_first_and_second_derivatives(similarity):
+    x, y = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def sim(x):
+        return lift(similarity, x, y).anchors.square().sum(1)
+
+    assert torch.autograd.gradcheck(sim, x.requires_grad_())
+    assert torch.autograd.gradgradcheck(sim, x)
 
 
 def test_normalized_zero_row():

@@ -47,17 +47,9 @@ def lift(similarity: Similarity, anchors: Tensor, references: Tensor | None = No
         unit = normalized(anchors)
         return Lifted(unit, unit if references is None else normalized(others), True, False)
     middle = others.detach().mean(0) if len(others) else 0.0
-    left = _widened(anchors - middle, squares_first=True)
-    right = _widened(others - middle, squares_first=False)
+    left = _Widened.apply(anchors, middle, -2, -1)  # type: ignore[no-untyped-call]
+    right = _Widened.apply(others, middle, -1, -2)  # type: ignore[no-untyped-call]
     return Lifted(left, right, bounded=False, root=similarity == "negative_euclidean")
-
-
-def _widened(x: Tensor, *, squares_first: bool) -> Tensor:
-    """Rows [sqrt(2) x, -|x|^2, 1] or [sqrt(2) x, 1, -|x|^2]: their products are -|x - y|^2."""
-    squares = -x.square().sum(1, keepdim=True)
-    ones = torch.ones_like(squares)
-    tail = (squares, ones) if squares_first else (ones, squares)
-    return torch.cat((x * 2**0.5, *tail), dim=1)
 
 
 def normalized(x: Tensor) -> Tensor:
@@ -89,3 +81,27 @@ class _Normalized(torch.autograd.Function):
             unit, inverse = x / length, (inverse != 0) / length
         along = torch.linalg.vecdot(grad, unit)[:, None]
         return torch.addcmul(grad, unit, along, value=-1).mul(inverse)
+
+
+class _Widened(torch.autograd.Function):
+    """Rows [sqrt(2) u, -|u|^2 and 1 in some order] of u = x - middle: their products are -|x - y|^2.
+
+    One array of the size of x and one of its gradient; autograd on the formula keeps five.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, middle: Tensor | float, square: int, one: int) -> Tensor:
+        wide = x.new_empty(len(x), x.shape[1] + 2)
+        torch.sub(x, middle, out=wide[:, :-2])
+        wide[:, square] = -torch.linalg.vecdot(wide[:, :-2], wide[:, :-2])
+        wide[:, one] = 1
+        wide[:, :-2] *= 2**0.5
+        ctx.save_for_backward(wide)
+        ctx.square = square
+        return wide
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        [wide] = ctx.saved_tensors
+        to_x = torch.addcmul(grad[:, :-2], wide[:, :-2], grad[:, ctx.square, None], value=-1).mul_(2**0.5)
+        return to_x, None, None, None

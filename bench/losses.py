@@ -1,0 +1,122 @@
+"""Forward and backward of every objective, beside the three products it cannot do without and beside a peer.
+
+    python bench/losses.py [--threads 2] [--n 256 1024 4096] [--json]
+
+Times are multiples of the floor: similarities X X^T in row blocks and slopes spread back over both sides, in
+reused buffers.  Each call is timed in turns with the others; medians.  The peer is pytorch-metric-learning, where installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from timing import floor, medians
+from torch import Tensor
+
+from mimetric import losses
+from mimetric.losses import Pairing
+from mimetric.mining import MultiSimilarityMining
+
+try:
+    from pytorch_metric_learning import distances
+    from pytorch_metric_learning import losses as peer
+    from pytorch_metric_learning import miners
+except ImportError:
+    peer = None
+
+WIDTH, PER_CLASS = 128, 4
+Call = Callable[[Tensor, Tensor], Tensor]
+
+
+def ours(num_classes: int) -> dict[str, Call]:
+    mined = Pairing(mining=MultiSimilarityMining())
+    return {
+        "contrastive": losses.contrastive_loss,
+        "multi-similarity": losses.multi_similarity_loss,
+        "multi-similarity, mined": losses.MultiSimilarityLoss(pairing=mined),
+        "supcon": losses.supcon_loss,
+        "triplet-margin, all": losses.triplet_margin_loss,
+        "spce": losses.spce_loss,
+        "cross-entropy, C = n/4": losses.CrossEntropyLoss(WIDTH, num_classes),
+        "normalized-softmax, C = n/4": losses.NormalizedSoftmaxLoss(WIDTH, num_classes),
+    }
+
+
+def peers(n: int, num_classes: int) -> dict[str, Call]:
+    """The peer's counterpart of each name, where it has one and finishes at this size."""
+    if peer is None:
+        return {}
+    cosine = distances.CosineSimilarity()
+    mined, miner = peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), miners.MultiSimilarityMiner(0.1)
+    found: dict[str, Call] = {
+        "contrastive": peer.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine),
+        "multi-similarity": peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
+        "multi-similarity, mined": lambda x, y: mined(x, y, miner(x, y)),
+        "supcon": peer.SupConLoss(temperature=0.1),
+        "cross-entropy, C = n/4": _plain_classifier(num_classes),
+        "normalized-softmax, C = n/4": peer.NormalizedSoftmaxLoss(num_classes, WIDTH),
+    }
+    if n <= 1024:  # lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
+        found["triplet-margin, all"] = peer.TripletMarginLoss(margin=0.1, distance=cosine)
+    return found
+
+
+def _plain_classifier(num_classes: int) -> Call:
+    """Plain torch, where the peer has nothing."""
+    classifier = torch.nn.Linear(WIDTH, num_classes)
+    return lambda x, y: F.cross_entropy(classifier(x), y)
+
+
+def step(loss: Call, x: Tensor, y: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        loss(x.detach().requires_grad_(), y).backward()
+
+    return run
+
+
+def measure(n: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Per objective, multiples of the floor of the batch against itself: ours, and the peer's."""
+    num_classes = n // PER_CLASS
+    y = torch.arange(num_classes).repeat_interleave(PER_CLASS)
+    x = F.normalize(torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(0)))
+    theirs = peers(n, num_classes)
+    rows = {}
+    for name, loss in ours(num_classes).items():
+        calls = {"floor": floor(n, n, WIDTH), "mimetric": step(loss, x, y)}
+        if name in theirs:
+            calls["peer"] = step(theirs[name], x, y)
+        found = medians(calls, seconds=seconds)
+        rows[name] = {key: found[key] / found["floor"] for key in calls if key != "floor"}
+        rows[name]["floor_ms"] = found["floor"] * 1e3
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--n", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each call at each size")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    table = {n: measure(n, options.seconds) for n in options.n}
+    if options.json:
+        print(json.dumps(table))
+        return
+    print(f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, d = {WIDTH}, float32, ", end="")
+    print(f"{PER_CLASS} rows a class; forward + backward")
+    for n, rows in table.items():
+        floor_ms = sorted(row["floor_ms"] for row in rows.values())[len(rows) // 2]
+        print(f"\nn = {n}, floor {floor_ms:.2f} ms   {'mimetric':>10} {'peer':>10} {'ours/peer':>10}")
+        for name, row in rows.items():
+            theirs = f"{row['peer']:10.1f} {row['mimetric'] / row['peer']:10.3f}" if "peer" in row else f"{'-':>10} {'-':>10}"
+            print(f"  {name:30} {row['mimetric']:6.2f} {theirs}")
+
+
+if __name__ == "__main__":
+    main()
