@@ -3,7 +3,8 @@
     python bench/engine_memory.py [--n 1024 4096 16384 32768]
 
 The promise of the engine is at most 1.5 times (one block + 4 n d floats), beside what torch and the rows
-themselves take.  The peak is the resident peak of the process (VmHWM, reset just before the call) above what was resident then.
+themselves take.  The peak is the resident peak of the
+process (VmHWM, reset just before the call) above what was resident then.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def one_point(name: str, n: int) -> None:
     objective(leaf, y).backward()
     problem = objective.function.__wrapped__(leaf, y, **objective.options)._problem((1.0, 1.0))[0]
     columns = n // PER_CLASS if name == "spce" else n
-    block = problem.blocks(n, columns)[0].stop * columns * problem.form.blocks_held * (2 if problem.root else 1)
+    block = (
+        problem.blocks(n, columns)[0].stop * columns * problem.form.blocks_held * (2 if problem.root else 1)
+    )
     print(resident("VmHWM") - before, 4 * block, 4 * 4 * n * WIDTH)
 
 
@@ -67,7 +70,9 @@ def main() -> None:
             command = [sys.executable, __file__, "--point", name, str(n)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             peak, block, rows = (int(v) / 2**20 for v in done.stdout.split())
-            print(f"{name:45} {n:6} {peak:7.1f} {block:7.1f} {rows:6.1f} {peak / (1.5 * (block + rows)):10.2f}")
+            print(
+                f"{name:45} {n:6} {peak:7.1f} {block:7.1f} {rows:6.1f} {peak / (1.5 * (block + rows)):10.2f}"
+            )
 
 
 if __name__ == "__main__":

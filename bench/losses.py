@@ -3,7 +3,8 @@
     python bench/losses.py [--threads 2] [--n 256 1024 4096] [--json]
 
 Times are multiples of the floor: similarities X X^T in row blocks and slopes spread back over both sides, in
-reused buffers.  Each call is timed in turns with the others; medians.  The peer is pytorch-metric-learning, where installed.
+reused buffers.  Each call is timed in turns with the others; medians.  The peer is
+pytorch-metric-learning, where installed.
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from timing import floor, medians
 from torch import Tensor
 
 from mimetric import losses
 from mimetric.losses import Pairing
 from mimetric.mining import MultiSimilarityMining
+from timing import floor, medians
 
 try:
-    from pytorch_metric_learning import distances
+    from pytorch_metric_learning import distances, miners
     from pytorch_metric_learning import losses as peer
-    from pytorch_metric_learning import miners
 except ImportError:
     peer = None
 
@@ -108,13 +108,20 @@ def main() -> None:
     if options.json:
         print(json.dumps(table))
         return
-    print(f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, d = {WIDTH}, float32, ", end="")
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, d = {WIDTH}, float32, ",
+        end="",
+    )
     print(f"{PER_CLASS} rows a class; forward + backward")
     for n, rows in table.items():
         floor_ms = sorted(row["floor_ms"] for row in rows.values())[len(rows) // 2]
         print(f"\nn = {n}, floor {floor_ms:.2f} ms   {'mimetric':>10} {'peer':>10} {'ours/peer':>10}")
         for name, row in rows.items():
-            theirs = f"{row['peer']:10.1f} {row['mimetric'] / row['peer']:10.3f}" if "peer" in row else f"{'-':>10} {'-':>10}"
+            theirs = (
+                f"{row['peer']:10.1f} {row['mimetric'] / row['peer']:10.3f}"
+                if "peer" in row
+                else f"{'-':>10} {'-':>10}"
+            )
             print(f"  {name:30} {row['mimetric']:6.2f} {theirs}")
 
 

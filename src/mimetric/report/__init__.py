@@ -1,0 +1,1 @@
+"""What people look at: progress, the printed tables, the page."""

@@ -1,0 +1,114 @@
+"""Made-up results of a comparison, of the form that results.json has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STEPS = [0, 100, 200, 300, 400, 500]
+FINAL = {  # last recall@1 and the step by which half of it was reached
+    "multi-similarity": (0.66, 60),
+    "supcon": (0.65, 70),
+    "triplet": (0.57, 90),
+    "contrastive": (0.48, 80),
+    "spce": (0.40, 120),
+    "normalized-softmax": (0.38, 220),
+    "cross-entropy": (0.31, 260),
+}
+
+
+def metric(*values: float) -> dict[str, Any]:
+    """Mean of the values; the interval of this sample is simply 0.02 to either side."""
+    mean = sum(values) / len(values)
+    low, high = (mean - 0.02, mean + 0.02) if len(values) > 1 else (None, None)
+    return {"mean": mean, "low": low, "high": high, "values": list(values)}
+
+
+def sample_results(names: dict[str, tuple[float, int]] = FINAL, *, seeds: int = 3) -> dict[str, Any]:
+    """A comparison of these objectives, the first two of them tied."""
+    objectives = {name: _objective(name, names, seeds) for name in names}
+    return {
+        "schema_version": 1,
+        "data": {
+            "spec": "glyphs",
+            "name": "glyphs",
+            "note": "train 21,000 rows of 900 classes, test 6,096 rows of 254 classes; test classes are unseen",
+            "split": "official",
+            "input_shape": [1, 28, 28],
+            "train": {"items": 21_000, "classes": 900},
+            "validation": {"items": 4_000, "classes": 170},
+            "test": {"items": 6_096, "classes": 254},
+        },
+        "settings": {
+            "encoder": "auto",
+            "width": 64,
+            "steps": 500,
+            "epochs": 3.05,
+            "batch_size": 128,
+            "sampler": "class-balanced",
+            "per_class": 4,
+            "learning_rate": 0.002,
+            "device": "auto",
+            "objectives": ",".join(names),
+            "seeds": seeds,
+            "select": "last",
+            "probes": 6,
+        },
+        "environment": {
+            "python": "3.11.7",
+            "packages": {"mimetric": "0.1.0", "torch": "2.13.0"},
+            "platform": "Linux x86_64",
+            "cpu": "A processor",
+            "cpus": 2,
+            "accelerator": None,
+        },
+        "objectives": objectives,
+        "baselines": {
+            "raw_input": _quality([0.203]),
+            "untrained": _quality([0.05 + 0.003 * seed for seed in range(seeds)]),
+        },
+        "curves": {name: [_curve(*names[name], seed) for seed in range(seeds)] for name in names},
+    }
+
+
+def _quality(values: list[float]) -> dict[str, Any]:
+    return {
+        "recall_at_1": metric(*values),
+        "map_at_r": metric(*(0.6 * value for value in values)),
+        "r_precision": metric(*(0.7 * value for value in values)),
+        "nmi": metric(*(0.5 + value / 2 for value in values)),
+    }
+
+
+def _objective(name: str, names: dict[str, tuple[float, int]], seeds: int) -> dict[str, Any]:
+    final, half = names[name]
+    place = list(names).index(name)
+    standing = ["best", "not distinguishable"][place] if place < 2 else "below"
+    return {
+        "seeds": list(range(seeds)),
+        **_quality([final + 0.01 * (seed - 1) for seed in range(seeds)]),
+        "information_discriminative": None,
+        "information_generative": None,
+        "tightness": None,
+        "contrast": None,
+        "train_seconds": metric(*([7.25] * seeds)),
+        "peak_memory_bytes": metric(*([212e6] * seeds)),
+        "standing": None if seeds == 1 and place else standing,
+        "behind_best": metric(*([0.66 - final] * seeds)),
+        "still_rising": half > 200,
+        "note": None,
+    }
+
+
+def _curve(final: float, half: int, seed: int) -> dict[str, Any]:
+    shape = [0.05 + (final - 0.05) * (1 + half / 500) * step / (step + half) for step in STEPS]
+    recall = [value * (1 + 0.03 * (seed - 1)) for value in shape]
+    return {
+        "seed": seed,
+        "step": STEPS,
+        "epoch": [step / 164 for step in STEPS],
+        "loss": [None, *(2 / (1 + step) for step in STEPS[1:])],
+        "validation_recall_at_1": recall,
+        "validation_map_at_r": [0.6 * value for value in recall],
+        "test_recall_at_1": recall,
+        "test_map_at_r": [0.6 * value for value in recall],
+    }
