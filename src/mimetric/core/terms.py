@@ -21,7 +21,7 @@ _LOWEST_EXPONENT = -80.0
 _SAFE_SPREAD = 60.0
 _FINITE = -1e30  # in place of -inf where it is multiplied by 0
 # Up to so many positives, a pass over the negatives for each costs less than a search among all.
-_MOST_PASSES = 28
+_MOST_PASSES = 100
 
 
 @dataclass(frozen=True)

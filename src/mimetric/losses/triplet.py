@@ -45,7 +45,7 @@ def triplet_margin_loss(
 
     Reference: Schroff et al., CVPR 2015, arXiv:1503.03832; all triplets, averaged over those that cost
     something, as in Hermans et al., arXiv:1703.07737 ("batch all").  Time grows with the number of
-    positives up to 28 an anchor and not beyond; memory not at all.
+    positives up to 100 an anchor and hardly beyond; memory not at all.
 
     >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
