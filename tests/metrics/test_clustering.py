@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import warnings
+from math import isnan
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from mimetric.core.errors import InputError
+from mimetric.metrics import nmi
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+
+def test_groups_that_are_the_classes_have_one():
+    x = torch.eye(4).repeat(5, 1) * torch.linspace(0.5, 2, 20)[:, None]
+    assert nmi(x, torch.arange(20) % 4 * 100) == pytest.approx(1.0)
+
+
+def test_golden_half_the_information():
+    # Two far groups, four classes of two, each class inside one group, and copies: k-means finds the 4
+    # distinct rows, which pair up rows of classes (0, 1), (0, 1), (2, 3), (2, 3).  H(Y) = H(C) = ln 4 and
+    # I = ln 4 - H(Y|C) = ln 4 - ln 2, so NMI = 1/2.
+    x = torch.tensor([[9.0, 0.0], [9.0, 1.0], [-9.0, 0.0], [-9.0, 1.0]]).repeat(2, 1)
+    assert nmi(x, [0, 0, 2, 2, 1, 1, 3, 3], similarity="negative_euclidean") == pytest.approx(0.5)
+
+
+def test_real_digits(digits):
+    # Plain k-means on digits has an NMI of .74 in scikit-learn's own example.
+    assert 0.65 < nmi(*digits) < 0.85
+
+
+def test_the_same_seed_gives_the_same_number(digits):
+    x, y = digits
+    assert nmi(x[:500], y[:500], seed=3) == nmi(x[:500], y[:500], seed=3)
+
+
+def test_cosine_does_not_see_lengths(digits):
+    x, y = digits
+    lengths = torch.linspace(0.5, 3, 500)[:, None]
+    assert nmi(x[:500] * lengths, y[:500]) == pytest.approx(nmi(x[:500], y[:500]))
+
+
+def test_many_classes_take_another_start(monkeypatch, digits):
+    x, y = digits
+    monkeypatch.setattr("mimetric.metrics.clustering._SEEDED_WORK", 0)
+    assert 0.6 < nmi(x, y) < 0.9
+
+
+def test_undefined_without_two_classes():
+    assert isnan(nmi(torch.randn(5, 2), [3, 3, 3, 3, 3]))
+    assert isnan(nmi(torch.randn(3, 2), [-1, -1, 0]))
+    assert isnan(nmi(torch.randn(0, 2), []))
+
+
+def test_unlabelled_rows_are_left_out():
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.9, 0.1], [0.1, 0.9]])
+    assert nmi(x, [0, 1, -1, 0, 1]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rows", [torch.zeros(12, 3), torch.ones(12, 3)])
+def test_collapsed_embeddings_are_worth_nothing_and_say_nothing(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert nmi(rows, torch.arange(12) % 3) == pytest.approx(0.0)
+
+
+def test_takes_half_precision_arrays_lists_and_what_trains():
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30, dtype=np.int16) % 3
+    assert nmi(x.tolist(), y.tolist()) == nmi(torch.tensor(x, requires_grad=True), y)
+    assert 0 <= nmi(torch.tensor(x).bfloat16(), y) <= 1
+
+
+def test_refuses_nan_and_float_labels():
+    with pytest.raises(InputError, match=r"^nmi: embeddings must be finite"):
+        nmi(torch.full((4, 2), torch.nan), [0, 0, 1, 1])
+    with pytest.raises(InputError, match=r"^nmi: labels must be integers"):
+        nmi(torch.ones(2, 2), [0.0, 1.0])
