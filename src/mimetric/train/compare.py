@@ -1,0 +1,182 @@
+"""Objectives side by side: the same encoder, batches, steps and evaluation for each, over a few seeds."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mimetric import catalog
+from mimetric.core.errors import InputError
+from mimetric.data.sources import LabelledData, load_data
+from mimetric.metrics.clustering import nmi
+from mimetric.metrics.retrieval import retrieval_metrics
+from mimetric.models.encoders import embed
+from mimetric.train.checkpoint import save
+from mimetric.train.files import writable_folder
+from mimetric.train.loop import Training, first_encoder
+from mimetric.train.machine import PeakMemory
+from mimetric.train.options import CompareOptions
+from mimetric.train.progress import Progress, Silent
+from mimetric.train.results import Measured, Run, summarize, write_results, write_runs
+
+
+def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = Silent()) -> dict[str, Any]:
+    """Train every objective with every seed on one budget; write and return what was measured.
+
+    Into ``options.out`` go a checkpoint and a row of results.csv as each run ends, and results.json at
+    the end; each file is whole or absent.
+
+    Returns:
+        The content of results.json: see :mod:`mimetric.train.results`.
+    Raises:
+        InputError: unknown data or objective, a folder that cannot be written, validation asked for
+            where the data have none, or a loss that stops being finite.
+    """
+    names = [str(chosen) for chosen in catalog.parse_objectives(options.objectives)]
+    folder = writable_folder(options.out)
+    data = load_data(options.data, seed=0)
+    parts = Parts(*(_part(data, rows) for rows in (data.split.train, data.split.validation, data.split.test)))
+    steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds
+    progress.started(f"{count} runs of {steps} steps", count * steps)
+    baselines = {"raw_input": [_quality(_look(nn.Flatten(), parts), parts, seed=0)], "untrained": []}
+    Training(*parts.train, names[0], options=options).advance(
+        1
+    )  # what the first step ever loads is nobody's cost
+    runs: list[Run] = []
+    for seed in range(options.seeds):
+        start = _look(first_encoder(data.x.shape[1:], seed, options), parts)
+        if options.select == "validation" and start.validation["recall_at_1"] is None:
+            raise InputError(f"select: {options.data} has no validation rows to choose by; use last")
+        baselines["untrained"].append(_quality(start, parts, seed))
+        for name in names:
+            training, run = _run(name, seed, parts, start, options, progress)
+            runs.append(run)
+            _save(folder, training, run, options)
+            write_runs(folder, runs)
+            progress.said(_line(run))
+    results = summarize(runs, baselines, data, options)
+    write_results(folder, results)
+    return results
+
+
+class Part(NamedTuple):
+    """Rows (n, ...) and their labels (n,)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Parts(NamedTuple):
+    """The three parts of a data set; validation may be empty."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+class Look(NamedTuple):
+    """Retrieval by an encoder as it was at some step, and its embeddings of the test rows."""
+
+    validation: Measured
+    test: Measured
+    embeddings: Tensor
+
+
+def _run(
+    name: str, seed: int, parts: Parts, start: Look, options: CompareOptions, progress: Progress
+) -> tuple[Training, Run]:
+    """Train, looking at validation and test now and then; the model is handed back as it is judged."""
+    memory, seconds = PeakMemory(), 0.0
+    with memory:
+        training = Training(*parts.train, name, seed=seed, options=options)
+    modules = training.encoder, training.objective
+    per_epoch = options.steps_per_epoch(len(parts.train.y))
+    curve = [_point(0, 0.0, None, start)]
+    judged = 0, start, deepcopy([module.state_dict() for module in modules])
+    for stop in _stops(training.steps, options.probes):
+        began = time.perf_counter()
+        with memory:
+            loss = training.advance(stop - training.step, progress)
+        seconds += time.perf_counter() - began
+        look = _look(training.encoder, parts)
+        curve.append(_point(training.step, training.step / per_epoch, loss, look))
+        if options.select == "last" or _better(look, judged[1]):
+            judged = training.step, look, deepcopy([module.state_dict() for module in modules])
+    step, look, states = judged
+    for module, state in zip(modules, states):
+        module.load_state_dict(state)
+    tightness, contrast = training.sides() or (None, None)
+    measured = _quality(look, parts, seed) | {
+        "tightness": tightness,
+        "contrast": contrast,
+        "train_seconds": seconds,
+        "peak_memory_bytes": memory.bytes,
+    }
+    return training, Run(name, seed, step, measured, curve)
+
+
+def _part(data: LabelledData, rows: NDArray[np.int64]) -> Part:
+    return Part(torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows]))
+
+
+def _stops(steps: int, probes: int) -> list[int]:
+    """Steps after which to look, evenly spread, the last at the end.
+
+    >>> _stops(500, 3), _stops(2, 6)
+    ([167, 333, 500], [1, 2])
+    """
+    return sorted({max(1, round(steps * i / probes)) for i in range(1, probes + 1)})
+
+
+def _look(encoder: nn.Module, parts: Parts) -> Look:
+    embeddings = embed(encoder, parts.test.x)
+    validation = Part(embed(encoder, parts.validation.x), parts.validation.y)
+    return Look(_retrieval(*validation), _retrieval(embeddings, parts.test.y), embeddings)
+
+
+def _better(look: Look, other: Look) -> bool:
+    return bool(look.validation["recall_at_1"] > other.validation["recall_at_1"])
+
+
+def _retrieval(embeddings: Tensor, labels: Tensor) -> Measured:
+    """Recall@1, MAP@R and R-precision; None where no row has another of its class."""
+    if not len(labels):
+        return dict.fromkeys(("recall_at_1", "map_at_r", "r_precision"))
+    found = retrieval_metrics(embeddings, labels.to(embeddings.device), k=(1,))
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _quality(look: Look, parts: Parts, seed: int) -> Measured:
+    return look.test | {"nmi": nmi(look.embeddings, parts.test.y, seed=seed)}
+
+
+def _point(step: int, epoch: float, loss: float | None, look: Look) -> Measured:
+    """One point of a learning curve."""
+    parts = {"validation": look.validation, "test": look.test}
+    names = ("recall_at_1", "map_at_r")
+    return {"step": step, "epoch": epoch, "loss": loss} | {
+        f"{part}_{name}": found[name] for part, found in parts.items() for name in names
+    }
+
+
+def _save(folder: Path, training: Training, run: Run, options: CompareOptions) -> None:
+    name = re.sub(r"[^\w.=-]+", "_", run.objective)
+    settings = training.settings | {"data": options.data, "step": run.step, "measured": run.measured}
+    save(folder / "checkpoints" / f"{name}-seed{run.seed}", training.encoder, training.objective, settings)
+
+
+def _line(run: Run) -> str:
+    found = run.measured
+    return (
+        f"{run.objective}, seed {run.seed}: Recall@1 {found['recall_at_1']:.3f}, "
+        f"trained in {found['train_seconds']:.1f} s"
+    )

@@ -1,0 +1,126 @@
+"""How a model is trained and compared: typed options that become the command's flags.
+
+The line under a field is its help.  Imports no torch: the command's help must be instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mimetric.core.errors import InputError, did_you_mean
+
+EncoderName = Literal["auto", "conv", "mlp"]
+Sampler = Literal["class-balanced", "random"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["no", "bf16", "fp16"]
+Select = Literal["last", "validation"]
+
+OBJECTIVES = "cross-entropy,normalized-softmax,spce,contrastive,multi-similarity,supcon,triplet"
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What training needs beside data, objective and seed; the same for every objective compared.
+
+    Raises:
+        InputError: a value out of range, or an unknown word.
+
+    >>> FitOptions(batch_size=100, per_class=3)
+    Traceback (most recent call last):
+    ...
+    mimetric.core.errors.InputError: batch_size must be a multiple of per_class (3), got 100; try 99
+    """
+
+    encoder: EncoderName = "auto"
+    """The network: conv for images, mlp for vectors, auto picks one of them by the data's shape."""
+    width: int = 64
+    """Width of the embedding."""
+    steps: int = 500
+    """Optimizer steps."""
+    epochs: int | None = None
+    """Passes over the training set, in place of --steps."""
+    batch_size: int = 128
+    """Items in a batch."""
+    sampler: Sampler = "class-balanced"
+    """How batches are drawn: the same number of every class drawn, or items at random."""
+    per_class: int = 4
+    """Items of each class in a class-balanced batch; more where the data have few classes."""
+    learning_rate: float = 1e-2
+    """Highest learning rate of the encoder, reached after a warm-up, then lowered to 0 along a cosine."""
+    objective_learning_rate: float = 2e-2
+    """Highest learning rate of what the objective itself learns, such as class weights."""
+    weight_decay: float = 1e-4
+    """Weight decay (AdamW), on matrices and filters only."""
+    device: Device = "auto"
+    """Where to train; auto takes an accelerator if there is one."""
+    precision: Precision = "no"
+    """Mixed precision of the encoder."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name), hints[field.name], field.default)
+        if self.sampler == "class-balanced" and self.batch_size % self.per_class:
+            nearest = max(1, self.batch_size // self.per_class) * self.per_class
+            raise InputError(
+                f"batch_size must be a multiple of per_class ({self.per_class}), "
+                f"got {self.batch_size}; try {nearest}"
+            )
+
+    def num_steps(self, rows: int) -> int:
+        """Optimizer steps on a training set of that many rows."""
+        return self.epochs * self.steps_per_epoch(rows) if self.epochs else self.steps
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Whole batches in one pass over that many rows, at least 1."""
+        return max(1, rows // self.batch_size)
+
+
+@dataclass(frozen=True)
+class TrainOptions(FitOptions):
+    """One objective on one data set with one seed: ``mimetric train``."""
+
+    data: str = "glyphs"
+    """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
+    objective: str = "multi-similarity"
+    """Objective, with options as in multi-similarity:beta=40."""
+    seed: int = 0
+    """Seed of the initialization and of the batches."""
+    out: Path = Path("runs/train")
+    """Folder for the checkpoint and the results."""
+
+
+@dataclass(frozen=True)
+class CompareOptions(FitOptions):
+    """Several objectives on one data set over a few seeds, on one budget: ``mimetric compare``."""
+
+    data: str = "glyphs"
+    """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
+    objectives: str = OBJECTIVES
+    """Objectives, with options as in multi-similarity:beta=40,supcon."""
+    seeds: int = 3
+    """Seeds 0, 1, ... for each objective; intervals are over them."""
+    select: Select = "last"
+    """Which model is judged: that of the last step, or of the probe best on validation classes."""
+    probes: int = 6
+    """Times in a run that validation and test are measured, evenly spread; the last is at the end."""
+    out: Path = Path("runs/compare")
+    """Folder for results.json, results.csv and a checkpoint per objective and seed."""
+
+
+_COUNTS = {"width", "steps", "epochs", "batch_size", "per_class", "seeds", "probes"}
+_RATES = {"learning_rate", "objective_learning_rate"}
+
+
+def _check(name: str, value: Any, hint: Any, default: Any) -> None:
+    """One value: a word of its Literal, a count from 1, a rate above 0, or anything else."""
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        raise InputError(f"{name}: unknown value {value!r}; {did_you_mean(str(value), get_args(hint))}")
+    if name in _COUNTS and value is not None and not (isinstance(value, int) and value >= 1):
+        raise InputError(f"{name} must be a whole number, at least 1, got {value}; try {default or 1}")
+    if name in _RATES and not 0 < value < float("inf"):
+        raise InputError(f"{name} must be a number above 0, got {value}; try {default}")
+    if name in {"seed", "weight_decay"} and not 0 <= value < float("inf"):
+        raise InputError(f"{name} must be a number from 0 up, got {value}; try {default}")

@@ -1,0 +1,154 @@
+"""What a comparison measured, as results.json and results.csv.
+
+``results.json`` (schema_version 1); a *metric* is ``{mean, low, high, values}`` over seeds, or None::
+
+    data          spec, name, note, split, input_shape; train, validation, test: {items, classes}
+    settings      every option that changes numbers; steps and epochs as they came out
+    environment   versions, processor, threads
+    objectives    {name: {seeds, recall_at_1, map_at_r, r_precision, nmi,
+                   information_discriminative, information_generative,  (None until the estimators exist)
+                   tightness, contrast,             (None where the loss has no such sides)
+                   train_seconds, peak_memory_bytes, standing, behind_best, still_rising, note}}
+    baselines     {raw_input, untrained: {recall_at_1, map_at_r, r_precision, nmi}}
+    curves        {name: [one per seed: {seed, step: [...], epoch: [...], loss: [...],
+                   validation_recall_at_1: [...], validation_map_at_r, test_recall_at_1, test_map_at_r}]}
+
+A curve begins with the untrained encoder (step 0, loss None); a loss is the mean since the point before.
+What cannot be measured, such as validation without validation classes, is None.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from mimetric.data.sources import LabelledData
+from mimetric.train.files import write_whole
+from mimetric.train.intervals import standings, summary
+from mimetric.train.machine import environment
+from mimetric.train.options import CompareOptions
+
+Measured = dict[str, Any]  # numbers, or None where there is nothing to measure
+QUALITY = ("recall_at_1", "map_at_r", "r_precision", "nmi")
+PER_RUN = (*QUALITY, "tightness", "contrast", "train_seconds", "peak_memory_bytes")
+RISE = 0.02  # a rise of Recall@1 over the last third of the steps that is worth a longer run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One objective with one seed, judged at `step`; `curve` holds what was measured on the way."""
+
+    objective: str
+    seed: int
+    step: int
+    measured: Measured
+    curve: list[Measured]
+
+
+def summarize(
+    runs: Sequence[Run],
+    baselines: Mapping[str, Sequence[Measured]],
+    data: LabelledData,
+    options: CompareOptions,
+) -> dict[str, Any]:
+    """The content of results.json, from the runs of all objectives over the same seeds."""
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        by_name.setdefault(run.objective, []).append(run)
+    standing = standings(
+        {name: [run.measured["recall_at_1"] for run in own] for name, own in by_name.items()}
+    )
+    return {
+        "schema_version": 1,
+        "data": _data(data, options),
+        "settings": _settings(data, options),
+        "environment": environment(),
+        "objectives": {name: _objective(own) | standing[name] for name, own in by_name.items()},
+        "baselines": {name: _metrics(own, QUALITY) for name, own in baselines.items()},
+        "curves": {name: [_curve(run) for run in own] for name, own in by_name.items()},
+    }
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """results.json, whole or as it was."""
+    write_whole(folder / "results.json", json.dumps(results, indent=1, allow_nan=False).encode())
+
+
+def write_runs(folder: Path, runs: Sequence[Run]) -> None:
+    """results.csv: a row for each objective and seed that is done."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("objective", "seed", "step", *PER_RUN))
+    for run in runs:
+        table.writerow((run.objective, run.seed, run.step, *(run.measured[name] for name in PER_RUN)))
+    write_whole(folder / "results.csv", text.getvalue().encode())
+
+
+def _objective(runs: Sequence[Run]) -> dict[str, Any]:
+    rise = _rise(runs)
+    rising = rise is not None and rise > RISE
+    return {
+        "seeds": [run.seed for run in runs],
+        **_metrics([run.measured for run in runs], QUALITY),
+        "information_discriminative": None,
+        "information_generative": None,
+        **_metrics([run.measured for run in runs], PER_RUN[len(QUALITY) :]),
+        "still_rising": rising,
+        "note": f"still rising: Recall@1 on validation grew by {rise:.3f} in the last third of the steps; "
+        "give it more steps" if rising else None,
+    }  # fmt: skip
+
+
+def _metrics(found: Sequence[Measured], names: Sequence[str]) -> dict[str, Any]:
+    """A summary of each metric; None where some run has no value."""
+    columns = {name: [one[name] for one in found] for name in names}
+    return {
+        name: None if None in values else summary([value for value in values if value is not None])
+        for name, values in columns.items()
+    }
+
+
+def _rise(runs: Sequence[Run]) -> float | None:
+    """How much Recall@1 on validation grew over the last third of the steps, on average over seeds."""
+    rises = []
+    for run in runs:
+        end = run.curve[-1]
+        before = [point for point in run.curve if 3 * point["step"] <= 2 * end["step"]][-1]
+        if end["validation_recall_at_1"] is None:
+            return None
+        rises.append(end["validation_recall_at_1"] - before["validation_recall_at_1"])
+    return fmean(rises)
+
+
+def _curve(run: Run) -> dict[str, Any]:
+    return {"seed": run.seed, **{name: [point[name] for point in run.curve] for name in run.curve[0]}}
+
+
+def _data(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
+    parts = {"train": data.split.train, "validation": data.split.validation, "test": data.split.test}
+    return {
+        "spec": options.data,
+        "name": data.name,
+        "note": data.note,
+        "split": data.split.kind,
+        "input_shape": list(data.x.shape[1:]),
+        **{
+            name: {"items": len(rows), "classes": len(np.unique(data.y[rows]))}
+            for name, rows in parts.items()
+        },
+    }
+
+
+def _settings(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
+    rows = len(data.split.train)
+    steps = options.num_steps(rows)
+    settings = asdict(options) | {"steps": steps, "epochs": steps / options.steps_per_epoch(rows)}
+    return {name: value for name, value in settings.items() if name not in ("data", "out")}
