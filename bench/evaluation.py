@@ -6,7 +6,7 @@ Target  Recall@{1,10,100,1000} 1.5 times the similarity product on one thread an
 Beside  the product with torch.topk of as many neighbors as the question needs, scikit-learn's brute-force
         search, and the calculator of pytorch-metric-learning with its own search, where installed
 
-Times are of 1,536 queries against all rows, in turns, medians of three.  Peaks are of one evaluation of all
+Times are of 1,024 queries against all rows, in turns, medians of three.  Peaks are of one evaluation of all
 rows in a process of its own, above what was resident when it began.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from mimetric.metrics import map_at_r, per_query, r_precision, recall_at_k, retrieval_metrics
 from timing import medians
 
-ROWS, CLASSES, WIDTH, QUERIES, BLOCK = 60_502, 11_316, 128, 1_536, 256
+ROWS, CLASSES, WIDTH, QUERIES, BLOCK = 60_502, 11_316, 128, 1_024, 256
 CUTOFFS = (1, 10, 100, 1000)
 LARGEST_CLASS = 12
 

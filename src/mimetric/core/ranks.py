@@ -31,8 +31,8 @@ from .similarity import SIMILARITIES, Lifted, Similarity, lift
 Ties = Literal["mean", "optimistic", "pessimistic"]
 Drop = Literal["self", "first"]
 
-# A panel of similarities, 2 MiB in float32: made, counted and overwritten while it is near the cores.
-_PANEL_ELEMENTS = 1 << 19
+# A panel of similarities, 4 MiB in float32: made, counted and overwritten while it is near the cores.
+_PANEL_ELEMENTS = 1 << 20
 # Queries in a block: more gain nothing.  Fewer where many positives would take more than this many numbers.
 _ROWS = 512
 _POSITIVE_ELEMENTS = 1 << 21
@@ -157,28 +157,31 @@ def _blocks(
 def _ranks(
     search: _Search, own: _OwnClass, query: Tensor, ties: Ties, drop: Drop | None, depth: int | None
 ) -> Ranks:
-    """Place among the positives, plus all in front, but not those in front that are no negatives."""
+    """Place among the positives plus negatives in front."""
     rows = search.rows(query)
     near = search.similarities(rows, own.columns)[: len(query)].gather(1, own.slot)
-    near.masked_fill_(~own.member, -torch.inf)
-    positive, no_negatives = own.member, near
-    if drop == "self":
-        positive = own.member & (own.columns[own.slot] != query[:, None])
-    elif drop == "first":
-        value, column = search.nearest(rows, len(query))
-        dropped = own.member & (own.columns[own.slot] == column)
-        positive = own.member & ~dropped
-        value.masked_fill_(dropped.any(1, keepdim=True), -torch.inf)
-        no_negatives = torch.cat((near, value), dim=1)
+    column, positive = own.columns[own.slot], own.member
+    no_negatives = column.masked_fill(~own.member, -1)
+    if drop is not None:
+        left_out = query[:, None] if drop == "self" else search.nearest(rows)[: len(query)]
+        positive = positive & (column != left_out)
+        no_negatives = torch.cat((no_negatives, left_out), dim=1)
     relevant = positive.sum(1)
-    best = near.masked_fill(~positive, -torch.inf).sort(dim=1, descending=True).values
-    best = best[:, : max(1, int(relevant.max()))][:, :depth]
-    in_front = -_in_front(no_negatives, best, ties)
-    for _, panel in search.panels(rows, at_least=_COLUMNS_PER_POSITIVE * best.shape[1]):
-        in_front += _in_front(panel[: len(query)], best, ties)
+    best = near.masked_fill_(~positive, -torch.inf).sort(dim=1, descending=True).values
+    best = best[:, : max(1, int(relevant.max()))][:, :depth].contiguous()
     place = torch.arange(1, best.shape[1] + 1, device=best.device)
-    rank = in_front.add_(place).masked_fill_(place > relevant[:, None], torch.inf)
-    return Ranks(rank, relevant, query)
+    rank = place.expand_as(best).double()
+    for start, panel in search.panels(rows, at_least=_COLUMNS_PER_POSITIVE * best.shape[1]):
+        negatives = panel[: len(query)]
+        _leave_out_(negatives, no_negatives - start)
+        rank += _in_front(negatives, best, ties)
+    return Ranks(rank.masked_fill_(place > relevant[:, None], torch.inf), relevant, query)
+
+
+def _leave_out_(panel: Tensor, columns: Tensor) -> None:
+    """Put those of the columns (k, p) that lie in the panel (k, c) behind everything."""
+    row, at = ((columns >= 0) & (columns < panel.shape[1])).nonzero(as_tuple=True)
+    panel[row, columns[row, at]] = -torch.inf
 
 
 def _in_front(values: Tensor, thresholds: Tensor, ties: Ties) -> Tensor:
@@ -202,7 +205,6 @@ def _in_front_by_sorting(values: Tensor, thresholds: Tensor, ties: Ties) -> Tens
         ordered = torch.from_numpy(np.sort(values.numpy(), axis=1))
     else:
         ordered = values.sort(dim=1).values
-    thresholds = thresholds.contiguous()
     behind = torch.searchsorted(ordered, thresholds)
     up_to_tied = torch.searchsorted(ordered, thresholds, right=True)
     share = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}[ties]
@@ -210,10 +212,11 @@ def _in_front_by_sorting(values: Tensor, thresholds: Tensor, ties: Ties) -> Tens
 
 
 class _Search:
-    """Similarities of some queries with some or all references; equal rows get equal numbers wherever they stand.
+    """Similarities of queries with some or all references; on a CPU equal rows get equal numbers wherever they
+    stand, so copies tie.
 
-    That is what makes copies tie, and a positive tie with itself.  Kernels round rows and columns that are left
-    over from their tiles in another way, so every product here is of whole tiles.
+    A kernel rounds rows and columns that are left over from its tiles in another way: every product here is of
+    whole tiles.
     """
 
     def __init__(self, lifted: Lifted) -> None:
@@ -242,15 +245,15 @@ class _Search:
         if whole < m:  # the last columns once more make a tile with those before them
             yield whole, _product(rows, self._references[-_TILE:])[:, whole - m :]
 
-    def nearest(self, rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The largest similarity (k, 1) and the lowest column that has it (k, 1)."""
-        best = rows.new_full((k, 1), -torch.inf)
-        where = torch.zeros(k, 1, dtype=torch.int64, device=rows.device)
+    def nearest(self, rows: Tensor) -> Tensor:
+        """The lowest column (k, 1) of the largest similarity."""
+        best = rows.new_full((len(rows), 1), -torch.inf)
+        where = torch.zeros_like(best, dtype=torch.int64)
         for start, panel in self.panels(rows):
-            value, column = panel[:k].max(dim=1, keepdim=True)
+            value, column = panel.max(dim=1, keepdim=True)
             where = torch.where(value > best, column + start, where)
             best = torch.maximum(best, value)
-        return best, where
+        return where
 
 
 def _product(rows: Tensor, references: Tensor, buffer: Tensor | None = None) -> Tensor:

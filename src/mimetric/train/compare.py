@@ -48,9 +48,8 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
     steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds
     progress.started(f"{count} runs of {steps} steps", count * steps)
     baselines = {"raw_input": [_quality(_look(nn.Flatten(), parts), parts, seed=0)], "untrained": []}
-    Training(*parts.train, names[0], options=options).advance(
-        1
-    )  # what the first step ever loads is nobody's cost
+    # What the very first step loads, about 75 MB, belongs to no objective.
+    Training(*parts.train, names[0], options=options).advance(1)
     runs: list[Run] = []
     for seed in range(options.seeds):
         start = _look(first_encoder(data.x.shape[1:], seed, options), parts)

@@ -94,36 +94,36 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 
 def _objective(runs: Sequence[Run]) -> dict[str, Any]:
     rise = _rise(runs)
-    rising = rise is not None and rise > RISE
+    note = f"still rising: Recall@1 on validation grew by {rise:.3f} in the last third of the steps; give it more"
+    found = [run.measured for run in runs]
     return {
         "seeds": [run.seed for run in runs],
-        **_metrics([run.measured for run in runs], QUALITY),
+        **_metrics(found, QUALITY),
         "information_discriminative": None,
         "information_generative": None,
-        **_metrics([run.measured for run in runs], PER_RUN[len(QUALITY) :]),
-        "still_rising": rising,
-        "note": f"still rising: Recall@1 on validation grew by {rise:.3f} in the last third of the steps; "
-        "give it more steps" if rising else None,
-    }  # fmt: skip
+        **_metrics(found, PER_RUN[len(QUALITY) :]),
+        "still_rising": rise > RISE,
+        "note": note if rise > RISE else None,
+    }
 
 
 def _metrics(found: Sequence[Measured], names: Sequence[str]) -> dict[str, Any]:
     """A summary of each metric; None where some run has no value."""
     columns = {name: [one[name] for one in found] for name in names}
-    return {
-        name: None if None in values else summary([value for value in values if value is not None])
-        for name, values in columns.items()
-    }
+    return {name: None if None in values else summary(values) for name, values in columns.items()}
 
 
-def _rise(runs: Sequence[Run]) -> float | None:
-    """How much Recall@1 on validation grew over the last third of the steps, on average over seeds."""
+def _rise(runs: Sequence[Run]) -> float:
+    """How much Recall@1 on validation grew over the last third of the steps, on average over seeds.
+
+    0 where validation cannot be measured.
+    """
     rises = []
     for run in runs:
         end = run.curve[-1]
         before = [point for point in run.curve if 3 * point["step"] <= 2 * end["step"]][-1]
         if end["validation_recall_at_1"] is None:
-            return None
+            return 0.0
         rises.append(end["validation_recall_at_1"] - before["validation_recall_at_1"])
     return fmean(rises)
 
