@@ -46,7 +46,7 @@ def sample_results(names: dict[str, tuple[float, int]] = FINAL, *, seeds: int = 
             "batch_size": 128,
             "sampler": "class-balanced",
             "per_class": 4,
-            "learning_rate": 0.002,
+            "lr": 0.002,
             "device": "auto",
             "objectives": ",".join(names),
             "seeds": seeds,

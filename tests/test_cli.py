@@ -75,8 +75,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_flags_become_options_and_underscores_are_accepted() -> None:
-    assert parsed("--batch-size", "64", "--learning-rate=0.1", "--out", "a b") == CompareOptions(
-        batch_size=64, learning_rate=0.1, out=Path("a b")
+    assert parsed("--batch-size", "64", "--lr=0.1", "--out", "a b") == CompareOptions(
+        batch_size=64, lr=0.1, out=Path("a b")
     )
     assert parsed("--batch_size", "64") == parsed("--batch-size=64")
     assert parsed() == CompareOptions()

@@ -98,7 +98,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     def broken(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(page.os, "replace", broken)
+    monkeypatch.setattr("os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         write_report(sample_results(seeds=1), path)
     assert path.read_text(encoding="utf-8") == before

@@ -110,7 +110,7 @@ def test_equals_a_bare_loop():
     """AdamW with a warm-up over a tenth of the steps under a cosine, decay on matrices only."""
     options = FitOptions(
         steps=20, batch_size=16, width=8, device="cpu",
-        learning_rate=0.01, objective_learning_rate=0.03, weight_decay=0.1,
+        lr=0.01, objective_lr=0.03, weight_decay=0.1,
     )  # fmt: skip
     torch.manual_seed(0)
     encoder, objective = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), Classifier()
@@ -226,9 +226,7 @@ def test_it_learns():
 
 
 def test_a_loss_that_breaks_is_named():
-    with pytest.raises(
-        InputError, match=r"^Spread: the loss is nan at step 4 of 6; lower learning_rate \(0.01\)"
-    ):
+    with pytest.raises(InputError, match=r"^Spread: the loss is nan at step 4 of 6; lower lr \(0.01\)"):
         fit(X, Y, Spread(bad=4), options=SHORT)
 
 

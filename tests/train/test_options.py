@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from mimetric.core.errors import InputError
-from mimetric.train.options import CompareOptions, FitOptions, TrainOptions
+from mimetric.train.options import CompareOptions, FitOptions
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,10 @@ from mimetric.train.options import CompareOptions, FitOptions, TrainOptions
         ({"epochs": 0}, "epochs must be a whole number, at least 1, got 0; try 1"),
         ({"steps": 2.5}, "steps must be a whole number, at least 1, got 2.5; try 500"),
         ({"width": -1}, "width must be a whole number, at least 1, got -1; try 64"),
-        ({"learning_rate": 0.0}, "learning_rate must be a number above 0, got 0.0; try 0.01"),
+        ({"lr": 0.0}, "lr must be a number above 0, got 0.0; try 0.01"),
         (
-            {"objective_learning_rate": float("nan")},
-            "objective_learning_rate must be a number above 0, got nan",
+            {"objective_lr": float("nan")},
+            "objective_lr must be a number above 0, got nan",
         ),
         ({"weight_decay": -1.0}, "weight_decay must be a number from 0 up, got -1.0; try 0.0001"),
         ({"encoder": "cnov"}, "encoder: unknown value 'cnov'; did you mean conv"),
@@ -34,8 +34,8 @@ def test_mistakes(options, message):
 
 
 def test_mistakes_of_subclasses():
-    with pytest.raises(InputError, match="seed must be a number from 0 up"):
-        TrainOptions(seed=-1)
+    with pytest.raises(InputError, match="weight_decay must be a number from 0 up"):
+        CompareOptions(weight_decay=-1)
     with pytest.raises(InputError, match="select: unknown value 'best'; choose from last, validation"):
         CompareOptions(select="best")
     with pytest.raises(InputError, match="seeds must be a whole number"):
@@ -56,7 +56,7 @@ def test_random_batches_need_no_multiple():
     assert FitOptions(batch_size=130, sampler="random").batch_size == 130
 
 
-@pytest.mark.parametrize("options", [FitOptions, TrainOptions, CompareOptions])
+@pytest.mark.parametrize("options", [FitOptions, CompareOptions])
 def test_every_flag_has_a_line_of_help(options):
     from cyclopts.argument.utils import extract_docstring_help
 

@@ -134,7 +134,7 @@ def normalized_softmax_loss(
 
 
 class NormalizedSoftmaxLoss(Objective):
-    """Class weights (C, width) and :func:`normalized_softmax_loss` on them."""
+    """Class weights (C, width), of length about 1 at first, and :func:`normalized_softmax_loss` on them."""
 
     function = staticmethod(normalized_softmax_loss)
 
@@ -142,7 +142,7 @@ class NormalizedSoftmaxLoss(Objective):
         self, width: int, num_classes: int, *, temperature: float = 0.05, pairing: Pairing = Pairing()
     ) -> None:
         super().__init__(temperature=temperature, pairing=pairing)
-        self.weight = nn.Parameter(torch.randn(num_classes, width))
+        self.weight = nn.Parameter(torch.randn(num_classes, width) / width**0.5)
 
 
 @pair_loss

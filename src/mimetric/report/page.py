@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mimetric.core.files import write_whole
 from mimetric.report import curves, words
 
 
@@ -20,16 +19,7 @@ def write_report(results: Mapping[str, Any], path: Path) -> None:
         results: the content of results.json, see :mod:`mimetric.train.results`.
         path: file to write, ``report.html`` in a run's folder.
     """
-    text = render(results)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)  # a temporary file is private to its owner
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, render(results).encode())
 
 
 def render(results: Mapping[str, Any]) -> str:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mimetric import catalog
 from mimetric.core.errors import InputError
+from mimetric.core.files import write_whole
 from mimetric.models.encoders import create_encoder
-from mimetric.train.files import write_whole
 
 SETTINGS = "settings.json"
 

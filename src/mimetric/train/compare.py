@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from mimetric import catalog
 from mimetric.core.errors import InputError
+from mimetric.core.files import writable_folder
 from mimetric.data.sources import LabelledData, load_data
 from mimetric.metrics.clustering import nmi
 from mimetric.metrics.retrieval import retrieval_metrics
 from mimetric.models.encoders import embed
 from mimetric.train.checkpoint import save
-from mimetric.train.files import writable_folder
 from mimetric.train.loop import Training, first_encoder
 from mimetric.train.machine import PeakMemory
 from mimetric.train.options import CompareOptions

@@ -164,8 +164,8 @@ class Training:
             step = start + int(bad[0])
             raise InputError(
                 f"{self.settings['objective']}: the loss is {float(self.losses[step])} at step {step + 1} "
-                f"of {self.steps}; lower learning_rate ({self._options.learning_rate}) "
-                f"or objective_learning_rate ({self._options.objective_learning_rate})"
+                f"of {self.steps}; lower lr ({self._options.lr}) "
+                f"or objective_lr ({self._options.objective_lr})"
             )
 
 
@@ -252,11 +252,11 @@ def _per_class(options: FitOptions, num_classes: int) -> int:
 def _groups(encoder: nn.Module, objective: nn.Module, options: FitOptions) -> list[dict[str, Any]]:
     """Weight decay on the encoder's matrices and filters only; the objective's scale is its own matter."""
     trained = [p for p in encoder.parameters() if p.requires_grad]
-    rate = options.learning_rate
+    rate = options.lr
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "lr": rate, "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
-        {"params": list(objective.parameters()), "lr": options.objective_learning_rate, "weight_decay": 0.0},
+        {"params": list(objective.parameters()), "lr": options.objective_lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 

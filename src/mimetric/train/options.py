@@ -47,9 +47,9 @@ class FitOptions:
     """How batches are drawn: the same number of every class drawn, or items at random."""
     per_class: int = 4
     """Items of each class in a class-balanced batch; more where the data have few classes."""
-    learning_rate: float = 1e-2
+    lr: float = 1e-2
     """Highest learning rate of the encoder, reached after a warm-up, then lowered to 0 along a cosine."""
-    objective_learning_rate: float = 2e-2
+    objective_lr: float = 2e-2
     """Highest learning rate of what the objective itself learns, such as class weights."""
     weight_decay: float = 1e-4
     """Weight decay (AdamW), on matrices and filters only."""
@@ -79,20 +79,6 @@ class FitOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(FitOptions):
-    """One objective on one data set with one seed: ``mimetric train``."""
-
-    data: str = "glyphs"
-    """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
-    objective: str = "multi-similarity"
-    """Objective, with options as in multi-similarity:beta=40."""
-    seed: int = 0
-    """Seed of the initialization and of the batches."""
-    out: Path = Path("runs/train")
-    """Folder for the checkpoint and the results."""
-
-
-@dataclass(frozen=True)
 class CompareOptions(FitOptions):
     """Several objectives on one data set over a few seeds, on one budget: ``mimetric compare``."""
 
@@ -111,7 +97,7 @@ class CompareOptions(FitOptions):
 
 
 _COUNTS = {"width", "steps", "epochs", "batch_size", "per_class", "seeds", "probes"}
-_RATES = {"learning_rate", "objective_learning_rate"}
+_RATES = {"lr", "objective_lr"}
 
 
 def _check(name: str, value: Any, hint: Any, default: Any) -> None:
@@ -122,5 +108,5 @@ def _check(name: str, value: Any, hint: Any, default: Any) -> None:
         raise InputError(f"{name} must be a whole number, at least 1, got {value}; try {default or 1}")
     if name in _RATES and not 0 < value < float("inf"):
         raise InputError(f"{name} must be a number above 0, got {value}; try {default}")
-    if name in {"seed", "weight_decay"} and not 0 <= value < float("inf"):
+    if name == "weight_decay" and not 0 <= value < float("inf"):
         raise InputError(f"{name} must be a number from 0 up, got {value}; try {default}")

@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from mimetric.core.files import write_whole
 from mimetric.data.sources import LabelledData
-from mimetric.train.files import write_whole
 from mimetric.train.intervals import standings, summary
 from mimetric.train.machine import environment
 from mimetric.train.options import CompareOptions

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mimetric.core.errors import InputError
-from mimetric.train.files import writable_folder, write_whole
+from mimetric.core.files import writable_folder, write_whole
 
 
 def test_replaces_whole_and_leaves_nothing_else(tmp_path):

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from mimetric.core.errors import InputError
+from .errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
