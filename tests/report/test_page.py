@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from mimetric.report import page
 from mimetric.report.page import render, write_report
 from sample_results import FINAL, sample_results
 
