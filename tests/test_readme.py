@@ -15,7 +15,9 @@ def test_the_library_example_trains() -> None:
     apps = "{'accelerate', 'plotly', 'matplotlib', 'sklearn', 'cyclopts', 'rich', 'jinja2'}"
     keep = "\n    losses.append(float(loss))"
     code = example.replace("loss.backward()", f"loss.backward(){keep}")
-    check = f"\nimport sys\nassert not {apps} & set(sys.modules)\nassert sum(losses[-5:]) < 0.9 * sum(losses[:5])"
+    check = (
+        f"\nimport sys\nassert not {apps} & set(sys.modules)\nassert sum(losses[-5:]) < 0.9 * sum(losses[:5])"
+    )
     for text in (code, code.replace("temperature=0.1", "temperature=0.5")):
         done = subprocess.run(
             [sys.executable, "-c", "losses = []\n" + text + check], capture_output=True, text=True

@@ -7,12 +7,10 @@ import pytest
 from mimetric.report.curves import HEIGHT, WIDTH, Axis, learning_curves
 
 
-def results(key: str, *seeds: list[float]) -> dict[str, Any]:
-    curves = [{"seed": seed, "step": [0, 5, 10], key: values} for seed, values in enumerate(seeds)]
-    return {
-        "data": {"validation": {"items": int(key.startswith("validation"))}},
-        "curves": {"supcon": curves},
-    }
+def results(key: str, *seeds: list[float | None]) -> dict[str, Any]:
+    nothing = dict.fromkeys(("validation_recall_at_1", "test_recall_at_1"), [None] * 3)
+    curves = [{"seed": seed, "step": [0, 5, 10], **nothing, key: values} for seed, values in enumerate(seeds)]
+    return {"curves": {"supcon": curves}}
 
 
 def test_points_by_hand() -> None:
@@ -27,7 +25,9 @@ def test_points_by_hand() -> None:
 
 
 def test_curves_are_on_test_items_without_validation() -> None:
-    assert learning_curves(results("test_recall_at_1", [0.0, 0.5, 1.0]), ["supcon"]).measured_on == "test"
+    chart = learning_curves(results("test_recall_at_1", [0.0, None, 0.8]), ["supcon"])
+    assert chart.measured_on == "test"
+    assert chart.panels[0].line == "0.0,130.0 240.0,0.0"
 
 
 @pytest.mark.parametrize("most", [0.0, 1e-9, 0.011, 0.2, 0.33, 0.5, 0.81, 1.0])

@@ -79,6 +79,8 @@ def test_names_from_users_are_escaped() -> None:
 def test_missing_metrics_leave_a_readable_page() -> None:
     results = sample_results(seeds=1)
     results["data"]["validation"] = {"items": 0, "classes": 0}
+    for curve in (curve for seeds in results["curves"].values() for curve in seeds):
+        curve["validation_recall_at_1"] = [None] * len(curve["step"])
     results["baselines"]["raw_input"]["nmi"] = None
     for entry in results["objectives"].values():
         entry["nmi"] = entry["peak_memory_bytes"] = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 WIDTH, HEIGHT = 240, 130  # of a plotting area, in its own units
 
@@ -57,20 +57,30 @@ class Chart:
 def learning_curves(results: Mapping[str, Any], names: Sequence[str]) -> Chart:
     """Recall@1 against the step: the mean over seeds, and a band from the lowest seed to the highest.
 
-    Measured on validation items, or on test items where there are no others.
+    Measured on validation items; where nothing could be, on test items, at the start and the end.
     """
-    part = "validation" if results["data"]["validation"]["items"] else "test"
-    key = f"{part}_recall_at_1"
-    curves = {name: results["curves"][name] for name in names}
-    steps = max(curve["step"][-1] for seeds in curves.values() for curve in seeds)
-    axis = Axis.over(max(max(curve[key]) for seeds in curves.values() for curve in seeds))
-    panels = tuple(_panel(name, seeds, key, steps, axis) for name, seeds in curves.items())
+    validated = results["curves"][names[0]][0]["validation_recall_at_1"][-1] is not None
+    part = "validation" if validated else "test"
+    curves = {name: [_measured(seed, part) for seed in results["curves"][name]] for name in names}
+    steps = max(curve[-1].step for seeds in curves.values() for curve in seeds)
+    axis = Axis.over(max(point.recall for seeds in curves.values() for curve in seeds for point in curve))
+    panels = tuple(_panel(name, seeds, steps, axis) for name, seeds in curves.items())
     return Chart(part, steps, axis, panels)
 
 
-def _panel(name: str, seeds: Sequence[Mapping[str, Any]], key: str, last: int, axis: Axis) -> Panel:
-    steps = seeds[0]["step"]
-    columns = list(zip(*(curve[key] for curve in seeds)))
+class _Point(NamedTuple):
+    step: int
+    recall: float
+
+
+def _measured(curve: Mapping[str, Any], part: str) -> list[_Point]:
+    pairs = zip(curve["step"], curve[f"{part}_recall_at_1"])
+    return [_Point(step, recall) for step, recall in pairs if recall is not None]
+
+
+def _panel(name: str, seeds: Sequence[Sequence[_Point]], last: int, axis: Axis) -> Panel:
+    steps = [point.step for point in seeds[0]]
+    columns = list(zip(*([point.recall for point in curve] for curve in seeds)))
     means = [sum(values) / len(values) for values in columns]
     low = [min(values) for values in columns]
     high = [max(values) for values in columns]

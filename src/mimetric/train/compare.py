@@ -47,15 +47,17 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
     parts = Parts(*(_part(data, rows) for rows in (data.split.train, data.split.validation, data.split.test)))
     steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds
     progress.started(f"{count} runs of {steps} steps", count * steps)
-    baselines = {"raw_input": [_quality(_look(nn.Flatten(), parts), parts, seed=0)], "untrained": []}
+    baselines = {"raw_input": [_judged(nn.Flatten(), parts, seed=0)], "untrained": []}
     # What the very first step loads, about 75 MB, belongs to no objective.
     Training(*parts.train, names[0], options=options).advance(1)
     runs: list[Run] = []
     for seed in range(options.seeds):
-        start = _look(first_encoder(data.x.shape[1:], seed, options), parts)
-        if options.select == "validation" and start.validation["recall_at_1"] is None:
+        encoder = first_encoder(data.x.shape[1:], seed, options)
+        untrained = _judged(encoder, parts, seed)
+        start = _point(0, 0.0, None, _validation(encoder, parts), untrained)
+        if options.select == "validation" and start["validation_recall_at_1"] is None:
             raise InputError(f"select: {options.data} has no validation rows to choose by; use last")
-        baselines["untrained"].append(_quality(start, parts, seed))
+        baselines["untrained"].append(untrained)
         for name in names:
             training, run = _run(name, seed, parts, start, options, progress)
             runs.append(run)
@@ -82,45 +84,38 @@ class Parts(NamedTuple):
     test: Part
 
 
-class Look(NamedTuple):
-    """Retrieval by an encoder as it was at some step, and its embeddings of the test rows."""
-
-    validation: Measured
-    test: Measured
-    embeddings: Tensor
-
-
 def _run(
-    name: str, seed: int, parts: Parts, start: Look, options: CompareOptions, progress: Progress
+    name: str, seed: int, parts: Parts, start: Measured, options: CompareOptions, progress: Progress
 ) -> tuple[Training, Run]:
-    """Train, looking at validation and test now and then; the model is handed back as it is judged."""
+    """Train, looking at validation now and then; the model is handed back as it is judged, once, on the test."""
     memory, seconds = PeakMemory(), 0.0
     with memory:
         training = Training(*parts.train, name, seed=seed, options=options)
     modules = training.encoder, training.objective
     per_epoch = options.steps_per_epoch(len(parts.train.y))
-    curve = [_point(0, 0.0, None, start)]
-    judged = 0, start, deepcopy([module.state_dict() for module in modules])
+    curve = [start]
+    best, states = 0, deepcopy([module.state_dict() for module in modules])
     for stop in _stops(training.steps, options.probes):
         began = time.perf_counter()
         with memory:
             loss = training.advance(stop - training.step, progress)
         seconds += time.perf_counter() - began
-        look = _look(training.encoder, parts)
-        curve.append(_point(training.step, training.step / per_epoch, loss, look))
-        if options.select == "last" or _better(look, judged[1]):
-            judged = training.step, look, deepcopy([module.state_dict() for module in modules])
-    step, look, states = judged
+        validation = _validation(training.encoder, parts)
+        curve.append(_point(training.step, training.step / per_epoch, loss, validation, {}))
+        if options.select == "last" or _recall(curve[-1]) > _recall(curve[best]):
+            best, states = len(curve) - 1, deepcopy([module.state_dict() for module in modules])
     for module, state in zip(modules, states):
         module.load_state_dict(state)
+    quality = _judged(training.encoder, parts, seed)
+    curve[best] = curve[best] | _named("test", quality)
     tightness, contrast = training.sides() or (None, None)
-    measured = _quality(look, parts, seed) | {
+    measured = quality | {
         "tightness": tightness,
         "contrast": contrast,
         "train_seconds": seconds,
         "peak_memory_bytes": memory.bytes,
     }
-    return training, Run(name, seed, step, measured, curve)
+    return training, Run(name, seed, curve[best]["step"], measured, curve)
 
 
 def _part(data: LabelledData, rows: NDArray[np.int64]) -> Part:
@@ -136,14 +131,13 @@ def _stops(steps: int, probes: int) -> list[int]:
     return sorted({max(1, round(steps * i / probes)) for i in range(1, probes + 1)})
 
 
-def _look(encoder: nn.Module, parts: Parts) -> Look:
+def _validation(encoder: nn.Module, parts: Parts) -> Measured:
+    return _retrieval(embed(encoder, parts.validation.x), parts.validation.y)
+
+
+def _judged(encoder: nn.Module, parts: Parts, seed: int) -> Measured:
     embeddings = embed(encoder, parts.test.x)
-    validation = Part(embed(encoder, parts.validation.x), parts.validation.y)
-    return Look(_retrieval(*validation), _retrieval(embeddings, parts.test.y), embeddings)
-
-
-def _better(look: Look, other: Look) -> bool:
-    return bool(look.validation["recall_at_1"] > other.validation["recall_at_1"])
+    return _retrieval(embeddings, parts.test.y) | {"nmi": nmi(embeddings, parts.test.y, seed=seed)}
 
 
 def _retrieval(embeddings: Tensor, labels: Tensor) -> Measured:
@@ -154,17 +148,18 @@ def _retrieval(embeddings: Tensor, labels: Tensor) -> Measured:
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
-def _quality(look: Look, parts: Parts, seed: int) -> Measured:
-    return look.test | {"nmi": nmi(look.embeddings, parts.test.y, seed=seed)}
+def _point(step: int, epoch: float, loss: float | None, validation: Measured, test: Measured) -> Measured:
+    """One point of a learning curve; most have no test."""
+    numbers = {"step": step, "epoch": epoch, "loss": loss}
+    return numbers | _named("validation", validation) | _named("test", test)
 
 
-def _point(step: int, epoch: float, loss: float | None, look: Look) -> Measured:
-    """One point of a learning curve."""
-    parts = {"validation": look.validation, "test": look.test}
-    names = ("recall_at_1", "map_at_r")
-    return {"step": step, "epoch": epoch, "loss": loss} | {
-        f"{part}_{name}": found[name] for part, found in parts.items() for name in names
-    }
+def _named(part: str, found: Measured) -> Measured:
+    return {f"{part}_{name}": found.get(name) for name in ("recall_at_1", "map_at_r")}
+
+
+def _recall(point: Measured) -> float:
+    return float(point["validation_recall_at_1"])
 
 
 def _save(folder: Path, training: Training, run: Run, options: CompareOptions) -> None:

@@ -91,7 +91,7 @@ class CompareOptions(FitOptions):
     select: Select = "last"
     """Which model is judged: that of the last step, or of the probe best on validation classes."""
     probes: int = 6
-    """Times in a run that validation and test are measured, evenly spread; the last is at the end."""
+    """Times in a run that validation is measured, evenly spread; the last is at the end."""
     out: Path = Path("runs/compare")
     """Folder for results.json, results.csv and a checkpoint per objective and seed."""
 

@@ -14,6 +14,7 @@
                    validation_recall_at_1: [...], validation_map_at_r, test_recall_at_1, test_map_at_r}]}
 
 A curve begins with the untrained encoder (step 0, loss None); a loss is the mean since the point before.
+The test is looked at there and where the model is judged; in between its values are None.
 What cannot be measured, such as validation without validation classes, is None.
 """
 
