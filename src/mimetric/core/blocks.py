@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -81,33 +82,53 @@ class Opened(NamedTuple):
     slopes_: Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]  # cost -> slopes (k, m), to each tensor
 
 
-def _open(
+def _settled(
     problem: Problem, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]
-) -> Iterator[Opened]:
-    """Blocks one after another, in one buffer."""
+) -> Iterator[tuple[Opened, list[Tensor | int]]]:
+    """Blocks one after another in one buffer, with what each side's total is divided by.
+
+    Counts of what costs something are known after a pass over all blocks; any other count beforehand.
+    """
     references = anchors if others is None else others
-    blocks = problem.blocks(len(anchors), len(references))
-    buffer = anchors.new_empty(blocks[0].stop if blocks else 0, len(references))
-    spread = 2.0 if problem.bounded else float("inf")
-    narrow = references.to(problem.product_type) if problem.product_type else None
-    for block in blocks:
-        x, sim = anchors[block], buffer[: block.stop - block.start]
-        if narrow is None:
-            torch.mm(x, references.T, out=sim)
-        else:
-            sim.copy_(x.to(narrow.dtype) @ narrow.T)
-        yield _opened(problem, block, sim, tensors, spread)
+    plan = problem.blocks(len(anchors), len(references))
+    if not plan:
+        return
+    buffer = anchors.new_empty(plan[0].stop, len(references))
+
+    def open_all(problem: Problem) -> Iterator[Opened]:
+        for block in plan:
+            yield _opened(problem, block, _product(problem, anchors[block], references, buffer), tensors)
+
+    opened = open_all(problem)
+    first = next(opened)
+    counts = [_count(side, len(anchors)) for side in first.sides]
+    if len(plan) > 1 and any(isinstance(side, Mean) for side in first.sides):
+        counts = [0, 0]
+        for block, sides, _ in open_all(replace(problem, wants_gradient=False)):
+            rows = block.stop - block.start
+            counts = [count + _count(side, rows) for count, side in zip(counts, sides)]
+        opened = open_all(problem)  # the buffer was used again
+        first = next(opened)
+    divisors = [_at_least_1(count) for count in counts]
+    yield from ((block, divisors) for block in chain([first], opened))
 
 
-def _opened(
-    problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, ...], spread: float
-) -> Opened:
+def _product(problem: Problem, x: Tensor, references: Tensor, buffer: Tensor) -> Tensor:
+    sim = buffer[: len(x)]
+    if problem.product_type is None:
+        return torch.mm(x, references.T, out=sim)
+    return sim.copy_(x.to(problem.product_type) @ references.to(problem.product_type).T)
+
+
+def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, ...]) -> Opened:
     distance = sim.neg_().clamp_(min=0).sqrt_().clone() if problem.root else None
     if problem.root:
         sim.neg_()
     with torch.set_grad_enabled(problem.wants_gradient):
         here = tuple((t if t.ndim == 0 else t[block]).detach().requires_grad_() for t in tensors)
-        tightness, contrast, slopes_of_ = problem.form.opened_(sim, problem.classes.of(block), here, spread)
+        tightness, contrast, slopes_of_ = problem.form.opened_(
+            sim, problem.classes.of(block), here, 2.0 if problem.bounded else float("inf")
+        )
 
     def slopes_(cost: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         to_tensors = slopes_of_(cost)
@@ -116,24 +137,6 @@ def _opened(
         return sim, to_tensors
 
     return Opened(block, (tightness, contrast), slopes_)
-
-
-def _divisors(
-    problem: Problem,
-    sides: tuple[Side, Side],
-    anchors: Tensor,
-    others: Tensor | None,
-    tensors: tuple[Tensor, ...],
-) -> list[Tensor | int]:
-    """What each side's total is divided by.  Counts of non-zero terms are known after a pass over all blocks."""
-    whole = len(problem.blocks(len(anchors), len(anchors if others is None else others))) == 1
-    if whole or not any(isinstance(side, Mean) for side in sides):
-        return [_at_least_1(_count(side, len(anchors))) for side in sides]
-    values_only = replace(problem, wants_gradient=False)
-    counts: list[Tensor | int] = [0, 0]
-    for block, blocks_sides, _ in _open(values_only, anchors, others, tensors):
-        counts = [count + _count(side, block.stop - block.start) for count, side in zip(counts, blocks_sides)]
-    return [_at_least_1(count) for count in counts]
 
 
 class _Gradients:
@@ -172,9 +175,7 @@ class BlockLoss(torch.autograd.Function):
         gradients = _Gradients(anchors, others, needs)
         to_tensors = [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs[2:])]
         value = anchors.new_zeros(())
-        divisors: list[Tensor | int] | None = None
-        for block, sides, slopes_ in _open(problem, anchors, others, tensors):
-            divisors = divisors or _divisors(problem, sides, anchors, others, tensors)
+        for (block, sides, slopes_), divisors in _settled(problem, anchors, others, tensors):
             with torch.set_grad_enabled(problem.wants_gradient):
                 cost = problem.weighted(sides, divisors)
             value += cost.detach()
