@@ -65,9 +65,10 @@ def compare(
     Args:
         as_json: Print the content of results.json on stdout in place of the table.
     """
-    # Before torch loads: threads that wait for each other give way soon.  Spinning on, as they do unless told, a
-    # step takes ten times as long once anything else wants a core; on idle cores this costs some 5%.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # Before torch loads: threads that wait for each other give way soon.  If they spin as long as they do unless
+    # told, a step takes 20 times as long once anything else wants a core (4 times like this); on idle cores
+    # giving way costs a tenth to a third.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
     from mimetric.report.page import write_report
     from mimetric.report.progress import shown_progress

@@ -1,4 +1,7 @@
-"""Input checks, once, at the door of a public function.  None reads values off an accelerator."""
+"""Input checks, once, at the door of a public function.
+
+Only `check_finite` reads values off an accelerator: it belongs where data come in, not in a training step.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,22 @@ def check_classes(where: str, labels: Tensor, num_classes: int) -> None:
         wrong = high if high >= num_classes else low
         raise InputError(
             f"{where}: labels must lie in 0..{num_classes - 1} (or be -1, unlabelled), got {wrong}"
+        )
+
+
+def check_finite(where: str, name: str, rows: Tensor) -> None:
+    """Refuse rows (n, d) with a value that is not finite, or too large to square.
+
+    For places where data come in: it reads values, which makes an accelerator wait.
+    """
+    good = torch.linalg.vector_norm(
+        rows, dim=1, dtype=torch.promote_types(rows.dtype, torch.float32)
+    ).isfinite()
+    if not good.all():
+        bad = good.logical_not().nonzero()[:, 0]
+        raise InputError(
+            f"{where}: {name} must be finite, {len(bad)} of {len(rows)} rows are not (the first is row "
+            f"{int(bad[0])}): leave them out, or find what made them nan, infinite or huge"
         )
 
 

@@ -23,9 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_batch, check_choice, check_positive, check_references
+from .checks import check_batch, check_choice, check_finite, check_positive, check_references
 from .classes import UNLABELLED
-from .errors import InputError
 from .similarity import SIMILARITIES, Lifted, Similarity, lift
 
 Ties = Literal["mean", "optimistic", "pessimistic"]
@@ -124,20 +123,6 @@ def rank_blocks(
     )
     classes = _Classes(labels, reference_labels)
     return _blocks(search, classes, ties, None if references is not None else drop, depth, block)
-
-
-def check_finite(where: str, name: str, rows: Tensor) -> None:
-    """Refuse rows (n, d) with a value that is not finite, or too large to square.
-
-    For places where data come in: it reads values, which makes an accelerator wait.
-    """
-    good = torch.linalg.vector_norm(rows, dim=1, dtype=_wide(rows)).isfinite()
-    if not good.all():
-        bad = good.logical_not().nonzero()[:, 0]
-        raise InputError(
-            f"{where}: {name} must be finite, {len(bad)} of {len(rows)} rows are not (the first is row "
-            f"{int(bad[0])}): leave them out, or find what made them nan, infinite or huge"
-        )
 
 
 def _wide(*tensors: Tensor) -> torch.dtype:

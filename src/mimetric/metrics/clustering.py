@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ..core.checks import check_batch
+from ..core.checks import check_batch, check_finite
 from ..core.classes import UNLABELLED
-from ..core.ranks import check_finite
 from ..core.similarity import Similarity, normalized
 
 # What seeding costs is n * c * d.  One k-means++ seeding up to here (about a second on one core), several
