@@ -253,3 +253,10 @@ BAD[3, 0, 2, 2] = np.inf
 def test_mistakes(x, y, options, message):
     with pytest.raises(InputError, match=message):
         fit(x, y, Spread(), options=options)
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(
+        InputError, match="batch_size must be at most 20, the number of training rows, got 32"
+    ):
+        fit(torch.randn(20, 3), torch.arange(20) % 2, options=FitOptions(batch_size=32, steps=1))

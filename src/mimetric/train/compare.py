@@ -42,8 +42,8 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
             where the data have none, or a loss that stops being finite.
     """
     names = [str(chosen) for chosen in catalog.parse_objectives(options.objectives)]
-    folder = writable_folder(options.out)
     data = load_data(options.data, seed=0)
+    folder = writable_folder(options.out)
     parts = Parts(*(_part(data, rows) for rows in (data.split.train, data.split.validation, data.split.test)))
     steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds
     progress.started(f"{count} runs of {steps} steps", count * steps)

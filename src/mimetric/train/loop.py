@@ -93,6 +93,10 @@ class Training:
         self._accelerator, self._options, self._seed = _accelerator(options), options, seed
         device = self._accelerator.device
         self._x, self._y, num_classes = _checked(x, y, device)
+        if options.batch_size > len(self._x):
+            raise InputError(
+                f"batch_size must be at most {len(self._x)}, the number of training rows, got {options.batch_size}"
+            )
         shape = self._x.shape[1:]
         self.encoder = (first_encoder(shape, seed, options) if encoder is None else encoder).to(device)
         width = embed(self.encoder, self._x[:1]).shape[1]
