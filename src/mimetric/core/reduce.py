@@ -21,14 +21,6 @@ class Mean:
     total: Tensor
     count: Tensor
 
-    def value(self) -> Tensor:
-        """Sum of totals over sum of counts; 0 where nothing was counted.
-
-        >>> Mean(torch.tensor([3.0, 0.0]), torch.tensor([2.0, 0.0])).value()
-        tensor(1.5000)
-        """
-        return self.total.sum() / self.count.sum().clamp(min=1)
-
 
 def masked_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
     r""":math:`\log \sum_{j: m_{ij}} e^{x_{ij}}` for each row of x (n, k); -inf with a zero gradient over none.
