@@ -160,7 +160,10 @@ def loaded_by(statement: str) -> set[str]:
 def test_losses_load_torch_and_numpy_only() -> None:
     """Nothing of the extra `app`, at any depth of imports."""
     others = {"accelerate", "plotly", "matplotlib", "sklearn", "scipy", "cyclopts", "rich", "jinja2", "PIL"}
-    assert not loaded_by("import mimetric.losses, mimetric.metrics.retrieval, mimetric.catalog") & others
+    assert (
+        not loaded_by("import mimetric.losses, mimetric.metrics.retrieval, mimetric.catalog, mimetric.views")
+        & others
+    )
 
 
 def test_command_loads_no_torch() -> None:

@@ -10,8 +10,13 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_MODULES = ("losses", "metrics")
-_VERBS = {"compare": "mimetric.train.compare", "fit": "mimetric.train.loop"}
+_MODULES = ("estimators", "losses", "metrics")
+_VERBS = {
+    "compare": "mimetric.train.compare",
+    "decompose": "mimetric.views",
+    "fit": "mimetric.train.loop",
+    "information": "mimetric.views",
+}
 
 
 def __getattr__(name: str) -> Any:

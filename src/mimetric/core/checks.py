@@ -46,7 +46,7 @@ def check_references(
 
 def check_rows(where: str, name: str, x: Any) -> Tensor:
     """A (n, d) floating tensor."""
-    tensor = _as_tensor(where, name, x)
+    tensor = as_tensor(where, name, x)
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise InputError(f"{where}: {name} must be floating point, got {kind}; call .float() on them")
@@ -57,7 +57,7 @@ def check_rows(where: str, name: str, x: Any) -> Tensor:
 
 def check_labels(where: str, name: str, labels: Any, rows: Tensor) -> Tensor:
     """Integer class ids (n,), one for each of the rows, as int64 on their device."""
-    tensor = _as_tensor(where, name, labels)
+    tensor = as_tensor(where, name, labels)
     if tensor.numel() and (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool):
         kind = str(tensor.dtype).removeprefix("torch.")
         raise InputError(
@@ -113,7 +113,8 @@ def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) ->
         raise InputError(f"{where}: {name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _as_tensor(where: str, name: str, x: Any) -> Tensor:
+def as_tensor(where: str, name: str, x: Any) -> Tensor:
+    """Whatever torch makes a tensor of."""
     try:
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:

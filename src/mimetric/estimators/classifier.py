@@ -1,0 +1,124 @@
+"""Information by a classifier, in nats: the discriminative view of I(Z;Y)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.checks import check_batch, check_classes, check_finite
+from ..core.classes import UNLABELLED
+from ..core.errors import InputError
+from .plugin import label_entropy
+
+_STEPS = 60  # of L-BFGS at most; the held-out cross-entropy has settled to three digits by then
+
+
+def classifier_information(logits: Any, labels: Any) -> Tensor:
+    r"""Mutual information from a classifier's logits: entropy of the labels minus cross-entropy.
+
+    .. math:: \hat I(Z; Y) = \hat H(Y) + \frac1n \sum_i \log \operatorname{softmax}(f_i)_{y_i}
+
+    A lower bound on I(Z;Y) in expectation (Barber and Agakov) on rows that the classifier was **not** fitted to, up
+    to the small downward bias of the plug-in H(Y); on its own training rows it is biased upwards.  Below H(Y), and
+    negative where the classifier is confidently wrong.
+
+    Args:
+        logits: (n, C) floating point.
+        labels: (n,) integers in 0..C-1; rows with -1, unlabelled, are left out.
+
+    Returns:
+        Scalar float64 in nats; nan over no row.
+    Raises:
+        InputError: shapes disagree, labels are not integers or not below C, logits are not finite.
+
+    Reference: Barber and Agakov, NIPS 2003; Boudiaf et al., ECCV 2020, arXiv:2003.08983, lemma 2.
+
+    >>> classifier_information(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), [0, 1])
+    tensor(0.6930, dtype=torch.float64)
+    """
+    where = "classifier_information"
+    logits, labels = check_batch(where, logits, labels)
+    check_classes(where, labels, logits.shape[1])
+    check_finite(where, "logits", logits)
+    known = labels != UNLABELLED
+    return label_entropy(labels) - F.cross_entropy(logits[known].detach().double(), labels[known])
+
+
+def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int = 0) -> Tensor:
+    r"""Mutual information by a linear probe: entropy of the labels minus its held-out cross-entropy.
+
+    A logistic regression on the embeddings is fitted to all folds but one and scored on that one, for each of
+    the folds; each class is spread over the folds evenly.  Then :func:`classifier_information` of the held-out
+    logits: a lower bound in expectation on what the embeddings tell of the label, loose where classes
+    cannot be told apart by hyperplanes or where a probe has few rows a class to learn from.
+
+    Embeddings are shifted and scaled by one number so that the mean squared coordinate is 1; the penalty is
+    half the squared norm of the weights beside the sum of the cross-entropies (scikit-learn's C = 1).
+
+    Args:
+        embeddings: (n, d) floating point.
+        labels: (n,) integer class ids; rows that are unlabelled (-1) or in a class with fewer rows than
+            folds are left out.
+        folds: >= 2.
+        seed: of which rows go into which fold.
+
+    Returns:
+        Scalar float64 in nats; nan when no class has enough rows.
+    Raises:
+        InputError: shapes disagree, labels are not integers, values are not finite, folds < 2.
+
+    Cost: folds times at most 60 passes over n x d by d x C products, in float32.
+
+    >>> z = torch.tensor([[0.0], [0.1], [0.2], [0.3], [9.0], [9.1], [9.2], [9.3]])
+    >>> probe_information(z, [0, 0, 0, 0, 1, 1, 1, 1]).round(decimals=2)
+    tensor(0.4900, dtype=torch.float64)
+    """
+    where = "probe_information"
+    if folds < 2:
+        raise InputError(f"{where}: folds must be at least 2, got {folds}")
+    embeddings, labels = check_batch(where, embeddings, labels)
+    check_finite(where, "embeddings", embeddings)
+    _, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    kept = (labels != UNLABELLED) & (counts[index] >= folds)
+    rows, labels = embeddings[kept].detach().float(), labels[kept]
+    classes, labels = torch.unique(labels, return_inverse=True)
+    fold = _folds(labels, folds, seed)
+    logits = rows.new_zeros(len(rows), len(classes))
+    with torch.enable_grad():
+        for held in range(folds if len(rows) else 0):
+            out = fold == held
+            logits[out] = _fitted(rows[~out], labels[~out], len(classes), rows[out])
+    return classifier_information(logits, labels)
+
+
+def _folds(labels: Tensor, folds: int, seed: int) -> Tensor:
+    """(n,) the fold of each row: the rows of a class in random order take turns."""
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    turns = torch.arange(len(labels), device=labels.device) % folds
+    return torch.empty_like(labels).scatter_(0, by_class, turns)
+
+
+def _fitted(rows: Tensor, labels: Tensor, num_classes: int, others: Tensor) -> Tensor:
+    """Logits (m, C) of other rows by the logistic regression of these rows and labels."""
+    middle = rows.mean(0)
+    scale = (rows - middle).square().mean().sqrt()
+    scale = torch.where(scale > 0, scale, 1)
+    x = F.pad((rows - middle) / scale, (0, 1), value=1.0)  # the last weight is the bias
+    weight = x.new_zeros(num_classes, x.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-6
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        penalty = weight[:, :-1].square().sum() / 2
+        loss = F.cross_entropy(x @ weight.T, labels) + penalty / len(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return F.linear((others - middle) / scale, weight[:, :-1], weight[:, -1]).detach()
