@@ -8,14 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mimetric.core.errors import InputError
+from mimetric.data.sources import load_data
+from mimetric.metrics.retrieval import retrieval_metrics
 from mimetric.train import results as results_module
 from mimetric.train.checkpoint import load
 from mimetric.train.compare import compare
 from mimetric.train.options import CompareOptions
+from mimetric.views import information
 
 METRICS = {"recall_at_1", "map_at_r", "r_precision", "nmi"}
+INFORMATION = {"information_discriminative", "information_generative", "entropy", "conditional_entropy"}
 
 
 class Heard:
@@ -52,14 +57,15 @@ def test_results_json_is_what_is_returned_and_has_the_agreed_keys(done):
     found, out, _ = done
     assert json.loads((out / "results.json").read_text()) == found
     assert list(found) == [
-        "schema_version", "data", "settings", "environment", "objectives", "baselines", "curves"
+        "schema_version", "data", "settings", "environment", "objectives", "baselines", "curves", "information",
+        "retrieval",
     ]  # fmt: skip
     assert found["schema_version"] == 1
     assert list(found["objectives"]) == ["cross-entropy", "supcon:temperature=0.2"]
     for entry in found["objectives"].values():
         assert set(entry) == METRICS | {
-            "seeds", "information_discriminative", "information_generative", "tightness", "contrast",
-            "train_seconds", "peak_memory_bytes", "standing", "behind_best", "still_rising", "note",
+            *INFORMATION, "seeds", "tightness", "contrast", "train_seconds", "peak_memory_bytes",
+            "standing", "behind_best", "still_rising", "note",
         }  # fmt: skip
         assert entry["seeds"] == [0, 1]
         for name in METRICS:
@@ -68,7 +74,6 @@ def test_results_json_is_what_is_returned_and_has_the_agreed_keys(done):
             assert all(0 <= value <= 1 for value in entry[name]["values"])
         assert min(entry["train_seconds"]["values"]) > 0
         assert min(entry["peak_memory_bytes"]["values"]) >= 0
-        assert entry["information_generative"] is None
     assert {name: len(entry["recall_at_1"]["values"]) for name, entry in found["baselines"].items()} == {
         "raw_input": 1, "untrained": 2
     }  # fmt: skip
@@ -106,6 +111,59 @@ def test_curves_run_from_the_untrained_encoder_to_the_reported_number(done):
             assert len(curve["validation_map_at_r"]) == 3
 
 
+def test_information_is_of_the_judged_model_and_below_its_ceiling(done):
+    found, out, _ = done
+    ceiling = found["information"]["test"]["label_entropy"]
+    assert ceiling == pytest.approx(np.log(10), abs=0.01)  # digits: ten classes of nearly the same size
+    assert found["information"]["test"]["classes"] == 10
+    for name, curves in found["curves"].items():
+        for view in INFORMATION:
+            values = found["objectives"][name][view]["values"]
+            assert [curve[f"test_{view}"][-1] for curve in curves] == values
+            assert [curve[f"test_{view}"][0] for curve in curves] == found["baselines"]["untrained"][view][
+                "values"
+            ]
+            assert all(value is not None for curve in curves for value in curve[f"validation_{view}"])
+        assert 0.5 < found["objectives"][name]["information_discriminative"]["mean"] < ceiling
+    loaded = load(out / "checkpoints" / "cross-entropy-seed0")
+    data = load_data("digits")
+    with torch.no_grad():
+        embeddings = loaded.encoder(torch.from_numpy(data.x[data.split.test]))
+    again = information(F.normalize(embeddings), data.y[data.split.test], max_rows=1024)
+    reported = {view: found["objectives"]["cross-entropy"][view]["values"][0] for view in INFORMATION}
+    assert again.generative == pytest.approx(reported["information_generative"], abs=1e-2)
+    assert again.entropy == pytest.approx(reported["entropy"], abs=1e-2)
+
+
+def test_sides_are_told_at_each_probe_and_of_the_judged_model(done):
+    found, _, _ = done
+    for name, curves in found["curves"].items():
+        for side in ("tightness", "contrast"):
+            assert [curve[side][-1] for curve in curves] == found["objectives"][name][side]["values"]
+            assert all(len(curve[side]) == 3 for curve in curves)
+        assert curves[0]["tightness"][-1] < curves[0]["tightness"][0]  # training pulled positives together
+
+
+def test_retrieval_examples_and_their_pictures(done):
+    found, out, _ = done
+    data = load_data("digits")
+    examples = found["retrieval"]
+    assert set(examples["neighbors"]) == set(found["objectives"])
+    assert {item["row"] for item in examples["queries"]} <= set(data.split.test.tolist())
+    assert len({item["label"] for item in examples["queries"]}) == len(examples["queries"]) == 8
+    rows = {item["row"] for item in examples["queries"]}
+    for lists in examples["neighbors"].values():
+        for query, near in zip(examples["queries"], lists):
+            assert query["row"] not in {item["row"] for item in near}
+            sims = [item["similarity"] for item in near]
+            assert len(near) == 5
+            assert sims == sorted(sims, reverse=True)
+            rows |= {item["row"] for item in near}
+    with np.load(out / "pictures.npz") as pictures:
+        assert pictures["row"].tolist() == sorted(rows)
+        np.testing.assert_array_equal(pictures["image"], data.x[sorted(rows), 0])
+
+
 def test_csv_has_a_row_for_each_run(done):
     found, out, _ = done
     with (out / "results.csv").open(newline="") as file:
@@ -118,9 +176,6 @@ def test_csv_has_a_row_for_each_run(done):
 
 
 def test_a_checkpoint_for_each_run_gives_its_numbers_again(done):
-    from mimetric.data.sources import load_data
-    from mimetric.metrics.retrieval import retrieval_metrics
-
     found, out, _ = done
     folders = sorted(folder.name for folder in (out / "checkpoints").iterdir())
     assert folders == [

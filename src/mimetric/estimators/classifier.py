@@ -13,7 +13,8 @@ from ..core.classes import UNLABELLED
 from ..core.errors import InputError
 from .plugin import label_entropy
 
-_STEPS = 60  # of L-BFGS at most; the held-out cross-entropy has settled to three digits by then
+_STRENGTHS = (4.0, 32.0)  # of the weights: the penalty is their squared norm over twice this
+_STEPS = 20  # of L-BFGS for each; more move the held-out cross-entropy by less than 0.01
 
 
 def classifier_information(logits: Any, labels: Any) -> Tensor:
@@ -55,8 +56,9 @@ def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int
     logits: a lower bound in expectation on what the embeddings tell of the label, loose where classes
     cannot be told apart by hyperplanes or where a probe has few rows a class to learn from.
 
-    Embeddings are shifted and scaled by one number so that the mean squared coordinate is 1; the penalty is
-    half the squared norm of the weights beside the sum of the cross-entropies (scikit-learn's C = 1).
+    Embeddings are shifted, and scaled by one number, so that their mean squared norm is 1.  The penalty beside the
+    sum of the cross-entropies is the squared norm of the weights over 2 C with C = 4 or 32 (scikit-learn's C):
+    for each fold the one that does better on the other folds.
 
     Args:
         embeddings: (n, d) floating point.
@@ -70,11 +72,11 @@ def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int
     Raises:
         InputError: shapes disagree, labels are not integers, values are not finite, folds < 2.
 
-    Cost: folds times at most 60 passes over n x d by d x C products, in float32.
+    Cost: about 150 times the product of the embeddings (n, d) with weights (d, classes), in float32.
 
     >>> z = torch.tensor([[0.0], [0.1], [0.2], [0.3], [9.0], [9.1], [9.2], [9.3]])
     >>> probe_information(z, [0, 0, 0, 0, 1, 1, 1, 1]).round(decimals=2)
-    tensor(0.4900, dtype=torch.float64)
+    tensor(0.6800, dtype=torch.float64)
     """
     where = "probe_information"
     if folds < 2:
@@ -86,12 +88,21 @@ def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int
     rows, labels = embeddings[kept].detach().float(), labels[kept]
     classes, labels = torch.unique(labels, return_inverse=True)
     fold = _folds(labels, folds, seed)
-    logits = rows.new_zeros(len(rows), len(classes))
-    with torch.enable_grad():
-        for held in range(folds if len(rows) else 0):
-            out = fold == held
-            logits[out] = _fitted(rows[~out], labels[~out], len(classes), rows[out])
-    return classifier_information(logits, labels)
+    logits = rows.new_zeros(len(_STRENGTHS), len(rows), len(classes))
+    for held in range(folds if len(rows) else 0):
+        out = fold == held
+        logits[:, out] = _fitted(rows[~out], labels[~out], len(classes), rows[out])
+    return classifier_information(_chosen(logits, labels, fold), labels)
+
+
+def _chosen(logits: Tensor, labels: Tensor, fold: Tensor) -> Tensor:
+    """(n, C) of the logits (strengths, n, C): for each fold those of the strength that suits the other folds."""
+    losses = torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits])
+    chosen = torch.empty_like(logits[0])
+    for held in torch.unique(fold):
+        best = losses[:, fold != held].mean(1).argmin()
+        chosen[fold == held] = logits[best, fold == held]
+    return chosen
 
 
 def _folds(labels: Tensor, folds: int, seed: int) -> Tensor:
@@ -103,22 +114,29 @@ def _folds(labels: Tensor, folds: int, seed: int) -> Tensor:
 
 
 def _fitted(rows: Tensor, labels: Tensor, num_classes: int, others: Tensor) -> Tensor:
-    """Logits (m, C) of other rows by the logistic regression of these rows and labels."""
+    """Logits (strengths, m, C) of other rows by the logistic regressions of these rows and labels."""
     middle = rows.mean(0)
-    scale = (rows - middle).square().mean().sqrt()
+    scale = (rows - middle).square().sum(1).mean().sqrt()
     scale = torch.where(scale > 0, scale, 1)
     x = F.pad((rows - middle) / scale, (0, 1), value=1.0)  # the last weight is the bias
     weight = x.new_zeros(num_classes, x.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-6
-    )
+    found = []
+    for strength in _STRENGTHS:  # each starts where the one before it ended
+        _descend(weight, x, labels, strength)
+        found.append(F.linear((others - middle) / scale, weight[:, :-1], weight[:, -1]).detach())
+    return torch.stack(found)
+
+
+def _descend(weight: Tensor, x: Tensor, labels: Tensor, strength: float) -> None:
+    """Move the weights to the least penalized cross-entropy."""
+    optimizer = torch.optim.LBFGS([weight], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        penalty = weight[:, :-1].square().sum() / 2
+        penalty = weight[:, :-1].square().sum() / (2 * strength)
         loss = F.cross_entropy(x @ weight.T, labels) + penalty / len(x)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return F.linear((others - middle) / scale, weight[:, :-1], weight[:, -1]).detach()
+    with torch.enable_grad():
+        optimizer.step(closure)  # type: ignore[no-untyped-call]

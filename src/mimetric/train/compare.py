@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from copy import deepcopy
@@ -18,15 +17,15 @@ from mimetric import catalog
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder
 from mimetric.data.sources import LabelledData, load_data
-from mimetric.metrics.clustering import nmi
-from mimetric.metrics.retrieval import retrieval_metrics
 from mimetric.models.encoders import embed
 from mimetric.train.checkpoint import save
+from mimetric.train.examples import Found, described, drawn_queries, nearest, write_pictures
 from mimetric.train.loop import Training, first_encoder
 from mimetric.train.machine import PeakMemory
 from mimetric.train.options import CompareOptions
 from mimetric.train.progress import Progress, Silent
-from mimetric.train.results import Measured, Run, summarize, write_results, write_runs
+from mimetric.train.quality import INFORMATION, Measured, judged, looked_at
+from mimetric.train.results import Run, summarize, write_results, write_runs
 
 
 def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = Silent()) -> dict[str, Any]:
@@ -45,27 +44,31 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
     data = load_data(options.data, seed=0)
     folder = writable_folder(options.out)
     parts = Parts(*(_part(data, rows) for rows in (data.split.train, data.split.validation, data.split.test)))
+    queries = drawn_queries(parts.test.y)
     steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds
     progress.started(f"{count} runs of {steps} steps", count * steps)
-    baselines = {"raw_input": [_judged(nn.Flatten(), parts, seed=0)], "untrained": []}
+    baselines = {"raw_input": [_judged(embed(nn.Flatten(), parts.test.x), parts, seed=0)], "untrained": []}
     # What the very first step loads, about 75 MB, belongs to no objective.
     Training(*parts.train, names[0], options=options).advance(1)
     runs: list[Run] = []
+    found: dict[str, list[list[Found]]] = {}
     for seed in range(options.seeds):
         encoder = first_encoder(data.x.shape[1:], seed, options)
-        untrained = _judged(encoder, parts, seed)
+        untrained = _judged(embed(encoder, parts.test.x), parts, seed)
         start = _point(0, 0.0, None, _validation(encoder, parts), untrained)
         if options.select == "validation" and start["validation_recall_at_1"] is None:
             raise InputError(f"select: {options.data} has no validation rows to choose by; use last")
         baselines["untrained"].append(untrained)
         for name in names:
-            training, run = _run(name, seed, parts, start, options, progress)
+            training, run, embeddings = _run(name, seed, parts, start, options, progress)
             runs.append(run)
+            found.setdefault(name, nearest(embeddings, queries))  # of the first seed
             _save(folder, training, run, options)
             write_runs(folder, runs)
             progress.said(_line(run))
-    results = summarize(runs, baselines, data, options)
+    results = summarize(runs, baselines, data, options) | {"retrieval": described(data, queries, found)}
     write_results(folder, results)
+    write_pictures(folder, data, results["retrieval"])
     return results
 
 
@@ -86,14 +89,17 @@ class Parts(NamedTuple):
 
 def _run(
     name: str, seed: int, parts: Parts, start: Measured, options: CompareOptions, progress: Progress
-) -> tuple[Training, Run]:
-    """Train, looking at validation now and then; the model is handed back as it is judged, once, on the test."""
+) -> tuple[Training, Run, Tensor]:
+    """Train, looking at validation now and then; the model is handed back as it is judged, once, on the test.
+
+    With it come what was measured, and the embeddings of the test.
+    """
     memory, seconds = PeakMemory(), 0.0
     with memory:
         training = Training(*parts.train, name, seed=seed, options=options)
     modules = training.encoder, training.objective
     per_epoch = options.steps_per_epoch(len(parts.train.y))
-    curve = [start]
+    curve = [start | _sides(training)]
     best, states = 0, deepcopy([module.state_dict() for module in modules])
     for stop in _stops(training.steps, options.probes):
         began = time.perf_counter()
@@ -101,21 +107,22 @@ def _run(
             loss = training.advance(stop - training.step, progress)
         seconds += time.perf_counter() - began
         validation = _validation(training.encoder, parts)
-        curve.append(_point(training.step, training.step / per_epoch, loss, validation, {}))
+        point = _point(training.step, training.step / per_epoch, loss, validation, {})
+        curve.append(point | _sides(training))
         if options.select == "last" or _recall(curve[-1]) > _recall(curve[best]):
             best, states = len(curve) - 1, deepcopy([module.state_dict() for module in modules])
     for module, state in zip(modules, states):
         module.load_state_dict(state)
-    quality = _judged(training.encoder, parts, seed)
+    embeddings = embed(training.encoder, parts.test.x)
+    quality = _judged(embeddings, parts, seed)
     curve[best] = curve[best] | _named("test", quality)
-    tightness, contrast = training.sides() or (None, None)
     measured = quality | {
-        "tightness": tightness,
-        "contrast": contrast,
+        "tightness": curve[best]["tightness"],
+        "contrast": curve[best]["contrast"],
         "train_seconds": seconds,
         "peak_memory_bytes": memory.bytes,
     }
-    return training, Run(name, seed, curve[best]["step"], measured, curve)
+    return training, Run(name, seed, curve[best]["step"], measured, curve), embeddings
 
 
 def _part(data: LabelledData, rows: NDArray[np.int64]) -> Part:
@@ -132,20 +139,16 @@ def _stops(steps: int, probes: int) -> list[int]:
 
 
 def _validation(encoder: nn.Module, parts: Parts) -> Measured:
-    return _retrieval(embed(encoder, parts.validation.x), parts.validation.y)
+    return looked_at(embed(encoder, parts.validation.x), parts.validation.y)
 
 
-def _judged(encoder: nn.Module, parts: Parts, seed: int) -> Measured:
-    embeddings = embed(encoder, parts.test.x)
-    return _retrieval(embeddings, parts.test.y) | {"nmi": nmi(embeddings, parts.test.y, seed=seed)}
+def _judged(embeddings: Tensor, parts: Parts, seed: int) -> Measured:
+    return judged(embeddings, parts.test.y, seed)
 
 
-def _retrieval(embeddings: Tensor, labels: Tensor) -> Measured:
-    """Recall@1, MAP@R and R-precision; None where no row has another of its class."""
-    if not len(labels):
-        return dict.fromkeys(("recall_at_1", "map_at_r", "r_precision"))
-    found = retrieval_metrics(embeddings, labels.to(embeddings.device), k=(1,))
-    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+def _sides(training: Training) -> Measured:
+    """Tightness and contrast of the objective as it is now, on a few training batches."""
+    return dict(zip(("tightness", "contrast"), training.sides() or (None, None)))
 
 
 def _point(step: int, epoch: float, loss: float | None, validation: Measured, test: Measured) -> Measured:
@@ -155,7 +158,7 @@ def _point(step: int, epoch: float, loss: float | None, validation: Measured, te
 
 
 def _named(part: str, found: Measured) -> Measured:
-    return {f"{part}_{name}": found.get(name) for name in ("recall_at_1", "map_at_r")}
+    return {f"{part}_{name}": found.get(name) for name in ("recall_at_1", "map_at_r", *INFORMATION)}
 
 
 def _recall(point: Measured) -> float:

@@ -138,7 +138,7 @@ class Training:
         """Embeddings (n, d) of any rows by the encoder as it is now, in evaluation mode."""
         return embed(self.encoder, torch.as_tensor(x))
 
-    def sides(self, num_batches: int = 8) -> tuple[float, float] | None:
+    def sides(self, num_batches: int = 4) -> tuple[float, float] | None:
         """Mean tightness and contrast over the run's first batches, by the model as it is now.
 
         In evaluation mode and in the loss's own units; None where the loss has no such sides.

@@ -6,15 +6,22 @@
     settings      every option that changes numbers; steps and epochs as they came out
     environment   versions, processor, threads
     objectives    {name: {seeds, recall_at_1, map_at_r, r_precision, nmi,
-                   information_discriminative, information_generative,  (None until the estimators exist)
+                   information_discriminative, information_generative, entropy, conditional_entropy,
                    tightness, contrast,             (None where the loss has no such sides)
                    train_seconds, peak_memory_bytes, standing, behind_best, still_rising, note}}
-    baselines     {raw_input, untrained: {recall_at_1, map_at_r, r_precision, nmi}}
+    baselines     {raw_input, untrained: {recall_at_1, map_at_r, r_precision, nmi, and the information}}
     curves        {name: [one per seed: {seed, step: [...], epoch: [...], loss: [...],
-                   validation_recall_at_1: [...], validation_map_at_r, test_recall_at_1, test_map_at_r}]}
+                   tightness, contrast, validation_recall_at_1, validation_map_at_r,
+                   validation_information_discriminative, ..., and the same of test_}]}
+    information   rows: at most so many are measured; validation, test: {rows, classes, label_entropy}
+    retrieval     {seed, queries: [{row, label}], neighbors: {name: [one list per query, nearest first:
+                   {row, label, similarity}]}}; pictures.npz beside it has the rows' images
 
 A curve begins with the untrained encoder (step 0, loss None); a loss is the mean since the point before.
 The test is looked at there and where the model is judged; in between its values are None.
+Both views of I(Z;Y), H(Z) (`entropy`) and H(Z|Y) are in nats and of unit rows: see :mod:`mimetric.views`; H(Y)
+(`label_entropy`) of the rows measured is the most that I(Z;Y) can be.  Tightness and contrast are in the loss's
+own units, on training batches.
 What cannot be measured, such as validation without validation classes, is None.
 """
 
@@ -30,15 +37,16 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 
 from mimetric.core.files import write_whole
 from mimetric.data.sources import LabelledData
 from mimetric.train.intervals import standings, summary
 from mimetric.train.machine import environment
 from mimetric.train.options import CompareOptions
+from mimetric.train.quality import INFORMATION, INFORMATION_ROWS, RETRIEVAL, Measured, ceiling
 
-Measured = dict[str, Any]  # numbers, or None where there is nothing to measure
-QUALITY = ("recall_at_1", "map_at_r", "r_precision", "nmi")
+QUALITY = (*RETRIEVAL, "nmi", *INFORMATION)
 PER_RUN = (*QUALITY, "tightness", "contrast", "train_seconds", "peak_memory_bytes")
 RISE = 0.02  # a rise of Recall@1 over the last third of the steps that is worth a longer run
 
@@ -75,6 +83,7 @@ def summarize(
         "objectives": {name: _objective(own) | standing[name] for name, own in by_name.items()},
         "baselines": {name: _metrics(own, QUALITY) for name, own in baselines.items()},
         "curves": {name: [_curve(run) for run in own] for name, own in by_name.items()},
+        "information": _information(data),
     }
 
 
@@ -96,13 +105,9 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 def _objective(runs: Sequence[Run]) -> dict[str, Any]:
     rise = _rise(runs)
     note = f"still rising: Recall@1 on validation grew by {rise:.3f} in the last third of the steps; give it more"
-    found = [run.measured for run in runs]
     return {
         "seeds": [run.seed for run in runs],
-        **_metrics(found, QUALITY),
-        "information_discriminative": None,
-        "information_generative": None,
-        **_metrics(found, PER_RUN[len(QUALITY) :]),
+        **_metrics([run.measured for run in runs], PER_RUN),
         "still_rising": rise > RISE,
         "note": note if rise > RISE else None,
     }
@@ -131,6 +136,12 @@ def _rise(runs: Sequence[Run]) -> float:
 
 def _curve(run: Run) -> dict[str, Any]:
     return {"seed": run.seed, **{name: [point[name] for point in run.curve] for name in run.curve[0]}}
+
+
+def _information(data: LabelledData) -> dict[str, Any]:
+    parts = {"validation": data.split.validation, "test": data.split.test}
+    ceilings = {name: ceiling(torch.from_numpy(data.y[rows])) for name, rows in parts.items()}
+    return {"rows": INFORMATION_ROWS, **ceilings}
 
 
 def _data(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
