@@ -24,6 +24,10 @@ def euclidean(a: Vector, b: Vector) -> float:
     return -sqrt(-squared(a, b))
 
 
+def unit(rows: list[Vector]) -> list[Vector]:
+    return [[v / sqrt(dot(a, a)) if dot(a, a) else 0.0 for v in a] for a in rows]
+
+
 SIMILARITIES = {
     "cosine": cosine,
     "dot": dot,
@@ -99,6 +103,31 @@ def supcon(x, y, rx=None, ry=None, temperature=0.1, form="outside", similarity="
     return mean(pull), mean(push)
 
 
+def nt_xent(x, y, rx=None, ry=None, temperature=0.1, similarity="cosine"):
+    pull, push = [], []
+    for near, far in pairs(x, y, rx, ry, similarity):
+        z, rest = [s / temperature for s in near], [s / temperature for s in far]
+        pull.append(-mean(z))
+        push.append(mean([logsumexp([p, *rest]) for p in z]))
+    return mean(pull), mean(push)
+
+
+def snca(x, y, rx=None, ry=None, temperature=0.05, similarity="cosine"):
+    pull, push = [], []
+    for near, far in pairs(x, y, rx, ry, similarity):
+        pull.append(-logsumexp(s / temperature for s in near) if near else 0.0)
+        push.append(logsumexp(s / temperature for s in near + far) if near else 0.0)
+    return mean(pull), mean(push)
+
+
+def squared_contrastive(x, y, rx=None, ry=None, margin=1.0):
+    pull, push = [], []
+    for near, far in pairs(unit(x), y, rx and unit(rx), ry, "negative_euclidean"):
+        pull.append(sum(s**2 for s in near))
+        push.append(sum(max(0.0, margin + s) ** 2 for s in far))
+    return mean(pull), mean(push)
+
+
 def triplet_margin(x, y, rx=None, ry=None, margin=0.1, similarity="cosine"):
     missed = [
         (p, n)
@@ -108,6 +137,26 @@ def triplet_margin(x, y, rx=None, ry=None, margin=0.1, similarity="cosine"):
         if n - p + margin > 0
     ]
     return -mean([p for p, _ in missed]), mean([n + margin for _, n in missed])
+
+
+def semi_hard_triplet(x, y, rx=None, ry=None, margin=0.1, similarity="cosine"):
+    chosen = [
+        (p, n)
+        for near, far in pairs(x, y, rx, ry, similarity)
+        for p in near
+        for n in far
+        if p - margin < n < p
+    ]
+    return -mean([p for p, _ in chosen]), mean([n + margin for _, n in chosen])
+
+
+def batch_hard_triplet(x, y, rx=None, ry=None, margin=0.1, similarity="cosine"):
+    hardest = [(min(near), max(far)) for near, far in pairs(x, y, rx, ry, similarity) if near and far]
+    missed = [n - p + margin > 0 for p, n in hardest]
+    return (
+        -mean([p if miss else 0.0 for (p, _), miss in zip(hardest, missed, strict=True)]),
+        mean([n + margin if miss else 0.0 for (_, n), miss in zip(hardest, missed, strict=True)]),
+    )
 
 
 def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, similarity="dot"):
@@ -120,6 +169,14 @@ def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, simil
         pull.append(-smooth)
         push.append(logsumexp(logits) if labelled else 0.0)
     return mean(pull), mean(push)
+
+
+def center(x, y, weight, bias, centers, center_weight=0.003):
+    pull = [
+        center_weight / 2 * -squared(a, centers[label]) if label != -1 else 0.0
+        for a, label in zip(x, y, strict=True)
+    ]
+    return mean(pull), sum(softmax(x, y, weight, bias))
 
 
 def spce(x, y, rx=None, ry=None):
@@ -135,3 +192,21 @@ def spce(x, y, rx=None, ry=None):
         pull.append(-logits.get(label, 0.0))
         push.append(logsumexp(logits.values()) if label in logits else 0.0)
     return mean(pull), mean(push)
+
+
+def pce(x, y, p, lam=1.0):
+    """The n x n form of the paper; only |c_k|^2 is a double sum of its own, of p_ik p_jk s_ij / n^2."""
+    n, every = len(x), range(len(x))
+    sim = [[dot(a, b) for b in x] for a in x]
+    same = [sim[i][j] for i in every for j in every if y[i] == y[j] != -1]
+    pull = -sum(same) / (2 * lam * n**2)
+    classes = range(len(p[0]))
+    push = [logsumexp(sum(p[j][k] * sim[i][j] for j in every) / (lam * n) for k in classes) for i in every]
+    centers = sum(p[i][k] * p[j][k] * sim[i][j] for i in every for j in every for k in classes) / n**2
+    return pull, mean(push) - centers / (2 * lam)
+
+
+def classified(x, weight):
+    """Softmax of a linear classifier, row by row."""
+    logits = [[dot(a, w) for w in weight] for a in x]
+    return [[exp(v - logsumexp(row)) for v in row] for row in logits]

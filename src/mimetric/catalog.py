@@ -21,7 +21,7 @@ from .core.similarity import SIMILARITIES
 from .mining import MultiSimilarityMining
 
 MININGS: dict[str, Mining] = {"multi-similarity": MultiSimilarityMining()}
-ALIASES = {"triplet": "triplet-margin"}
+ALIASES = {"triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent"}
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,29 @@ class Entry:
 
 _ENTRIES = (
     Entry(losses.CrossEntropyLoss, "class weights", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
+    Entry(losses.CenterLoss, "class weights, centers", "lambda / 2 |x - c_y|^2", "- f_y + log sum_c exp f_c",
+          "Wen 2016"),
     Entry(losses.NormalizedSoftmaxLoss, "class weights", "- s_y / T", "log sum_c exp(s_c / T)",
           "Zhai 2019, arXiv:1811.12649"),
     Entry(losses.SPCELoss, "class sums", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
     Entry(losses.ContrastiveLoss, "batch", "mean [a - s]+ of positives", "mean [s - b]+ of negatives",
           "Hadsell 2006"),
+    Entry(losses.SquaredContrastiveLoss, "batch", "sum D^2 of positives", "sum [m - D]+^2 of negatives",
+          "Hadsell 2006"),
     Entry(losses.MultiSimilarityLoss, "batch", "log(1 + sum exp(-alpha (s - b))) / alpha",
           "log(1 + sum exp(beta (s - b))) / beta", "Wang 2019, arXiv:1904.06627"),
     Entry(losses.SupConLoss, "batch", "- mean s / T of positives", "log sum exp(s / T) of all",
           "Khosla 2020, arXiv:2004.11362"),
+    Entry(losses.NTXentLoss, "batch", "- mean s / T of positives",
+          "mean log(exp(s_p / T) + sum exp(s / T) of negatives)", "Chen 2020, arXiv:2002.05709"),
+    Entry(losses.SNCALoss, "batch", "- log sum exp(s / T) of positives", "log sum exp(s / T) of all",
+          "Wu 2018, arXiv:1808.04699"),
     Entry(losses.TripletMarginLoss, "batch", "- s of positives in missed triplets", "s + margin of negatives in them",
           "Schroff 2015, arXiv:1503.03832"),
+    Entry(losses.SemiHardTripletLoss, "batch", "- s of positives in semi-hard triplets",
+          "s + margin of negatives in them", "Schroff 2015, arXiv:1503.03832"),
+    Entry(losses.BatchHardTripletLoss, "batch", "- least s of positives in missed anchors",
+          "greatest s + margin of negatives in them", "Hermans 2017, arXiv:1703.07737"),
 )  # fmt: skip
 
 
@@ -95,8 +107,8 @@ def parse_objectives(text: str) -> list[Chosen]:
     Raises:
         InputError: an unknown objective or option, a value of the wrong kind, one named twice, or none.
 
-    >>> [str(chosen) for chosen in parse_objectives("triplet, multi_similarity:beta=40,alpha=1,spce")]
-    ['triplet-margin', 'multi-similarity:beta=40,alpha=1', 'spce']
+    >>> [str(chosen) for chosen in parse_objectives("triplet, infonce, multi_similarity:beta=40,alpha=1,spce")]
+    ['triplet-margin', 'nt-xent', 'multi-similarity:beta=40,alpha=1', 'spce']
     """
     chosen: list[Chosen] = []
     for piece in filter(None, (piece.strip() for piece in text.split(","))):

@@ -8,6 +8,8 @@ from math import e, exp, log
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mimetric import losses
 from mimetric.losses import Pairing
@@ -43,6 +45,20 @@ def test_contrastive():
 def test_contrastive_averages_over_active_negatives_alone():
     # With b = 0.9 only the pair of cosine 0.96 costs anything, from either side.
     assert losses.contrastive_loss.sides(ROWS, PAIR, negative=0.9)[1].item() == pytest.approx(0.06)
+
+
+def test_squared_contrastive_of_the_sheet():
+    tightness, contrast = losses.squared_contrastive_loss.sides(Z, TWO_CLASSES)
+    assert tightness.item() == pytest.approx(0.4)
+    assert contrast.item() == pytest.approx(0.00557281, abs=1e-8)
+
+
+def test_squared_contrastive_has_no_slope_between_equal_negatives():
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    value = losses.squared_contrastive_loss(x, [0, 1, 2])  # two of six pairs within the margin, at distance 0
+    value.backward()
+    assert value.item() == pytest.approx(2 / 3)
+    assert torch.equal(x.grad, torch.zeros_like(x))
 
 
 def test_multi_similarity():
@@ -96,6 +112,49 @@ def test_supcon_inside_is_never_above_outside():
     assert losses.supcon_loss(x, y, form="inside") < losses.supcon_loss(x, y)
 
 
+def test_nt_xent():
+    # T = 1.  Anchor 0: positives 0.8 and 0 against -0.6; anchor 1: 0.8 and 0.6 against 0; anchor 2: 0 and 0.6
+    # against 0.8; the last has no positive.
+    gaps = [(-1.4, -0.6), (-0.8, -0.6), (0.8, 0.2)]
+    expected = sum((log(1 + exp(a)) + log(1 + exp(b))) / 2 for a, b in gaps) / 4
+    assert losses.nt_xent_loss(Z, [0, 0, 0, 1], temperature=1.0).item() == pytest.approx(expected)
+    # One positive each: nothing is left out of the denominator.
+    assert losses.nt_xent_loss(ROWS, PAIR).item() == pytest.approx(losses.supcon_loss(ROWS, PAIR).item())
+
+
+def test_nt_xent_of_two_views_is_infonce():
+    first, second = torch.randn(2, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ids, views = torch.arange(9), (first.requires_grad_(), second.requires_grad_())
+    value = losses.nt_xent_loss(first, ids, second, ids, temperature=0.07)
+    expected = F.cross_entropy(F.normalize(first) @ F.normalize(second).T / 0.07, ids)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(torch.autograd.grad(value, views), torch.autograd.grad(expected, views))
+
+
+def test_snca():
+    # T = 1, the similarities of test_nt_xent.
+    chances = [
+        (exp(0.8) + 1) / (exp(0.8) + 1 + exp(-0.6)),
+        (exp(0.8) + exp(0.6)) / (exp(0.8) + exp(0.6) + 1),
+        (1 + exp(0.6)) / (1 + exp(0.6) + exp(0.8)),
+    ]
+    expected = -sum(log(p) for p in chances) / 4
+    assert losses.snca_loss(Z, [0, 0, 0, 1], temperature=1.0).item() == pytest.approx(expected)
+    # On unit rows a negative squared distance is 2s - 2: NCA is the loss at temperature 1/2.
+    nca = losses.snca_loss(
+        Z, [0, 0, 0, 1], temperature=1.0, pairing=Pairing(similarity="negative_squared_euclidean")
+    )
+    assert nca.item() == pytest.approx(losses.snca_loss(Z, [0, 0, 0, 1], temperature=0.5).item())
+
+
+def test_snca_is_supcon_inside_less_the_log_of_the_positives():
+    x = torch.randn(10, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+    inside = losses.supcon_loss(x, y, form="inside", temperature=0.05)
+    positives = (5 * log(4) + 3 * log(2)) / 10
+    assert losses.snca_loss(x, y).item() == pytest.approx(inside.item() - positives)
+
+
 def test_triplet_margin():
     # Two triplets, both missed: 0.8 - 0.6 + 0.1 and 0.96 - 0.6 + 0.1.
     tightness, contrast = losses.triplet_margin_loss.sides(ROWS, PAIR)
@@ -115,6 +174,95 @@ def test_triplet_margin_equals_torch_over_listed_triplets():
         a, p, n, distance_function=lambda u, v: (u - v).square().sum(-1), margin=0.2, reduction="none"
     )
     assert losses.triplet_margin_loss(x, y).item() == pytest.approx(costs[costs > 0].mean().item() / 2)
+
+
+def test_semi_hard_triplets_lie_strictly_between():
+    # Positive 0.5, margin 0.25: of 0.25, 0.375, 0.5 and 0.75 the second alone is in, at 0.375 - 0.5 + 0.25.
+    row, others = torch.tensor([[0.5, 0.25, 0.375, 0.5, 0.75]]), torch.eye(5)
+    against = (row, [0], others, [0, 1, 1, 1, 1])
+    sides = losses.semi_hard_triplet_loss.sides(*against, margin=0.25, pairing=Pairing(similarity="dot"))
+    assert [side.item() for side in sides] == [-0.5, 0.625]
+
+
+def test_a_semi_hard_margin_lost_in_rounding():
+    # 1e4 - 1e-6 is 1e4 in float32: nothing lies between, and the tie is no triplet.
+    row, others = torch.tensor([[1e4, 1e4, 9e3]]), torch.eye(3)
+    against = (row, [0], others, [0, 1, 1])
+    assert losses.semi_hard_triplet_loss(*against, margin=1e-6, pairing=Pairing(similarity="dot")) == 0
+
+
+def test_batch_hard_triplet():
+    # Both anchors with a positive miss: 0.8 - 0.6 + 0.1 and 0.96 - 0.6 + 0.1.
+    tightness, contrast = losses.batch_hard_triplet_loss.sides(ROWS, PAIR)
+    assert tightness.item() == pytest.approx(-0.6)
+    assert contrast.item() == pytest.approx((0.9 + 1.06) / 2)
+    # Margin 0.5: 0.6 - 0.8 + 0.5 for the two in the middle; the outer two meet it, and count.
+    value = losses.batch_hard_triplet_loss(Z, TWO_CLASSES, margin=0.5)
+    assert value.item() == pytest.approx(2 * 0.3 / 4)
+
+
+def test_equally_hard_pairs_share_the_gradient():
+    # Anchors 0 and 3 have a positive, at 0.2, and two negatives, at 0.5: either misses by 0.4.
+    sim = torch.full((4, 4), 0.5, dtype=torch.float64)
+    sim[0, 3] = sim[3, 0] = 0.2
+    weights = losses.pair_weights(losses.batch_hard_triplet_loss, sim, [0, 1, 2, 0])
+    assert weights.tolist() == [[0, 1, 1, -2], [0, 0, 0, 0], [0, 0, 0, 0], [-2, 1, 1, 0]]
+
+
+def test_center_of_the_sheet():
+    means = torch.tensor([[0.9, 0.3], [-0.3, 0.9]], dtype=torch.float64, requires_grad=True)
+    identity = torch.eye(2, dtype=torch.float64)
+    tightness, contrast = losses.center_loss.sides(
+        Z, TWO_CLASSES, identity, None, means - 0.1, center_weight=1.0
+    )
+    # The sheet's 0.2 is a sum over four rows, at the means; each row is |(0.1, 0.1)| further from these.
+    assert tightness.item() == pytest.approx(0.2 / 4 + 0.01)
+    assert contrast.item() == pytest.approx(0.36126991)
+    # The rows of a class add up to nothing at its mean: 2/4 of (c - mean) is the gradient of a center.
+    assert torch.autograd.grad(tightness, means)[0].flatten().tolist() == pytest.approx([-0.05] * 4)
+
+
+def test_the_contrast_of_center_is_cross_entropy():
+    module = losses.CenterLoss(2, 2).double()
+    assert [name for name, _ in module.named_parameters()] == ["weight", "bias", "centers"]
+    expected = losses.cross_entropy_loss(Z, TWO_CLASSES, module.weight, module.bias)
+    torch.testing.assert_close(module.sides(Z, TWO_CLASSES)[1], expected)
+
+
+def test_pce_of_the_sheet():
+    tightness, contrast = losses.pce_loss.sides(Z, TWO_CLASSES, torch.full((4, 2), 0.5, dtype=torch.float64))
+    assert tightness.item() == pytest.approx(-0.225)
+    assert contrast.item() == pytest.approx(0.80564718)
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 100), st.floats(0.01, 10))
+def test_the_bound_behind_pce(seed, lam, size):
+    generator = torch.Generator().manual_seed(seed)
+    x, weight = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator)
+    weight, y = size * weight[:4], torch.randint(4, (6,), generator=generator)
+    member = F.one_hot(y, 4).double()
+    tightness, _ = losses.pce_loss.sides(x, y, member, lam=lam)
+
+    def first_part(
+        weight,
+    ):  # of cross-entropy: linear in the weights, and a square that the second part takes off
+        return -(x * weight[y]).sum() / 6 + lam / 2 * weight.square().sum()
+
+    best = member.T @ x / (lam * 6)
+    assert tightness <= first_part(weight) + 1e-9
+    assert tightness.item() == pytest.approx(first_part(best).item())
+    # With the labels for probabilities the whole is cross-entropy at the best weights.
+    value = losses.pce_loss(x, y, member, lam=lam)
+    assert value.item() == pytest.approx(losses.cross_entropy_loss(x, y, best).item(), rel=1e-9, abs=1e-9)
+
+
+def test_pce_has_a_gradient_for_probabilities():
+    x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    logits = torch.randn(
+        6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True
+    )
+    y = [0, 1, 2, 3, -1, 0]
+    assert torch.autograd.gradcheck(lambda x, z: losses.pce_loss(x, y, z.softmax(1)), (x, logits))
 
 
 def test_spce_and_cross_entropy_of_the_sheet():
@@ -192,6 +340,24 @@ def test_options_out_of_range():
         (lambda: losses.supcon_loss(x, y, form="middle"), "form must be one of outside, inside"),
         (lambda: losses.contrastive_loss(x, y, positive=0.1), "negative must be below positive"),
         (lambda: losses.triplet_margin_loss(x, y, margin=-1), "margin must be > 0"),
+        (lambda: losses.nt_xent_loss(x, y, temperature=-1), "nt_xent_loss: temperature must be > 0"),
+        (lambda: losses.snca_loss(x, y, temperature=0), "snca_loss: temperature must be > 0"),
+        (lambda: losses.semi_hard_triplet_loss(x, y, margin=0), "semi_hard_triplet_loss: margin must be > 0"),
+        (
+            lambda: losses.batch_hard_triplet_loss(x, y, margin=0),
+            "batch_hard_triplet_loss: margin must be > 0",
+        ),
+        (
+            lambda: losses.squared_contrastive_loss(x, y, pairing=Pairing(similarity="cosine")),
+            "squared_contrastive_loss: measures Euclidean distances",
+        ),
+        (
+            lambda: losses.center_loss(x, y, weight, None, weight[:1]),
+            r"centers must have shape \(2, 3\), one per row of weight, got \(1, 3\)",
+        ),
+        (lambda: losses.CenterLoss(3, 2, center_weight=0)(x, y), "center_weight must be > 0"),
+        (lambda: losses.pce_loss(x, y, weight), r"probabilities must have 4 rows .* got \(2, 3\)"),
+        (lambda: losses.pce_loss(x, y, x, lam=0), "pce_loss: lam must be > 0"),
         (lambda: losses.multi_similarity_loss(x, y, alpha=float("nan")), "alpha must be > 0"),
         (lambda: losses.cross_entropy_loss(x, y, weight, label_smoothing=1.0), r"must lie in \[0, 1\)"),
         (lambda: losses.cross_entropy_loss(x, [0, 0, 1, 2], weight), r"labels must lie in 0\.\.1 .* got 2"),

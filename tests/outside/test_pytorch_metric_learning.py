@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mimetric import losses
@@ -12,7 +12,7 @@ from mimetric.losses import Pairing
 from mimetric.mining import MultiSimilarityMining
 
 peer = pytest.importorskip("pytorch_metric_learning.losses", reason="the extra `peers` is not installed")
-from pytorch_metric_learning import distances, miners  # noqa: E402
+from pytorch_metric_learning import distances, miners, reducers  # noqa: E402
 
 _cosine = distances.CosineSimilarity()
 _mined = peer.MultiSimilarityLoss(alpha=2, beta=40, base=0.5)
@@ -24,7 +24,15 @@ def _peer_mined(x, y):
     a, p, b, n = _miner(x, y)
     both = torch.tensor(sorted(set(a.tolist()) & set(b.tolist())), dtype=torch.int64)
     first, second = torch.isin(a, both), torch.isin(b, both)
+    assume(not first.sum() == second.sum() == 1)  # one pair of each kind costs 0 there
     return _mined(x, y, (a[first], p[first], b[second], n[second]))
+
+
+_every_anchor = peer.TripletMarginLoss(margin=0.1, distance=_cosine, reducer=reducers.MeanReducer())
+_batch_hard = miners.BatchHardMiner(distance=_cosine)
+_triplets = peer.TripletMarginLoss(margin=0.1, distance=_cosine)
+_semi_hard = miners.TripletMarginMiner(margin=0.1, type_of_triplets="semihard", distance=_cosine)
+_nca = Pairing(similarity="negative_squared_euclidean")
 
 
 COUNTERPARTS = {
@@ -35,7 +43,18 @@ COUNTERPARTS = {
         _peer_mined,
     ),
     "supcon": (losses.supcon_loss, peer.SupConLoss(temperature=0.1)),
-    "triplet-margin": (losses.triplet_margin_loss, peer.TripletMarginLoss(margin=0.1, distance=_cosine)),
+    "nt-xent": (losses.nt_xent_loss, peer.NTXentLoss(temperature=0.1)),  # theirs averages over pairs
+    "snca": (losses.snca_loss, peer.NCALoss(softmax_scale=20, distance=_cosine)),
+    "nca": (
+        losses.SNCALoss(temperature=1.0, pairing=_nca),
+        peer.NCALoss(distance=distances.LpDistance(normalize_embeddings=False, power=2)),
+    ),
+    "triplet-margin": (losses.triplet_margin_loss, _triplets),
+    "batch-hard-triplet": (
+        losses.batch_hard_triplet_loss,
+        lambda x, y: _every_anchor(x, y, _batch_hard(x, y)),
+    ),
+    "semi-hard-triplet": (losses.semi_hard_triplet_loss, lambda x, y: _triplets(x, y, _semi_hard(x, y))),
 }
 
 

@@ -160,7 +160,7 @@ class PairSums:
             return self._without_references()._problem(weights)
         similarity = self.pairing.similarity or self.similarity
         with torch.autocast(self.embeddings.device.type, enabled=False):
-            lifted = lift(similarity, _full(self.embeddings), _full(self.references))
+            lifted = lift(similarity, full_precision(self.embeddings), full_precision(self.references))
         problem = Problem(
             self.form,
             self._classes(),
@@ -212,8 +212,8 @@ class PairSums:
         )
 
 
-def _full(x: Any) -> Any:
-    """Half precision is computed in float32; the gradient comes back in half."""
+def full_precision(x: Any) -> Any:
+    """Half precision is computed in float32; the gradient comes back in half.  None stays None."""
     return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
 
 

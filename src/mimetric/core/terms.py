@@ -92,6 +92,39 @@ class Hinge:
 
 
 @dataclass(frozen=True)
+class SquaredHinge:
+    r""":math:`\sum_j \max(0, s_j - b)^2`."""
+
+    base: float = 0.0
+    scale = 2.0
+    blocks_held = 1
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return (sim - self.base).clamp(min=0).square().sum(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.sub_(self.base).clamp_(min=0)
+        return Sums(
+            torch.linalg.vector_norm(sim, dim=1).square(), 2.0
+        )  # a product of rows would hold another block
+
+
+@dataclass(frozen=True)
+class Hardest:
+    r""":math:`\max_j s_j`, -inf over none; equal hardest negatives share the slope."""
+
+    scale = 1.0
+    blocks_held = 1
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return sim.amax(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        top = sim.amax(1)
+        return Sums(top, 1 / sim.eq_(top[:, None]).sum(1))
+
+
+@dataclass(frozen=True)
 class TripletHinge:
     r"""What negatives add to the triplets that miss the margin m, and how many each positive misses it with.
 
@@ -99,31 +132,49 @@ class TripletHinge:
 
     The hinge sum over all triplets is this total minus :math:`\sum_p c_p s_p`.  No triplet is ever listed:
     one pass over the negatives for each of a few positives, or, for many, one search of each negative
-    among the sorted thresholds :math:`s_p - m`, and prefix sums.
+    among the sorted thresholds :math:`s_p - m`, and prefix sums.  Semi-hard triplets, those with
+    :math:`s_j < s_p` as well, are what passes one threshold less what passes the other.
     """
 
     margin: float
-    scale = 1.0
-    blocks_held = 4
+    semi_hard: bool = False
+
+    @property
+    def scale(self) -> float:
+        return float("inf") if self.semi_hard else 1.0  # the sums jump where s_j passes s_p
+
+    @property
+    def blocks_held(self) -> int:
+        return 5 if self.semi_hard else 4
 
     def far(self, sim: Tensor, near: Near) -> Mean:
-        reached = sim[:, None, :] > self._thresholds(near)[:, :, None]  # (k, p, m)
+        positive = near.sim.detach()[:, :, None]  # (k, p, 1)
+        reached = near.valid[:, :, None] & (sim[:, None, :] > positive - self.margin)  # (k, p, m)
+        if self.semi_hard:
+            reached &= sim[:, None, :] < positive
         reached = reached.to(sim.dtype)
         there = torch.where(sim == -torch.inf, 0, sim + self.margin)
         return Mean((reached.sum(1) * there).sum(1), reached.sum(2))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        thresholds, order = self._thresholds(near).sort(dim=1)  # those of no positive come last
+        positive, order = torch.where(near.valid, near.sim, torch.inf).sort(dim=1)  # the invalid come last
         most = max(1, int(near.count.max()))
+        positive, order = positive[:, :most], order[:, :most]
         passed_by = _pass_each if most <= _MOST_PASSES else _search
-        passed, in_order = passed_by(sim, thresholds[:, :most])
-        count = torch.zeros_like(thresholds).scatter_(1, order[:, :most], in_order)
+        thresholds = positive - self.margin
+        if not self.semi_hard:
+            passed, in_order = passed_by(sim, thresholds)
+        else:
+            # s_j >= s_p is s_j > the number before s_p, which a margin lost in rounding must not lie above.
+            before = positive.nextafter(torch.full_like(positive, -torch.inf))
+            passed, in_order = passed_by(sim, torch.minimum(thresholds, before))
+            nearer, of_nearer = passed_by(sim, before)
+            passed -= nearer
+            in_order -= of_nearer
+        count = torch.zeros_like(near.sim).scatter_(1, order, in_order)
         total = torch.linalg.vecdot(passed, sim.clamp_(min=_FINITE)) + self.margin * count.sum(1)
         sim.copy_(passed)
         return Sums(total, 1.0, count)
-
-    def _thresholds(self, near: Near) -> Tensor:
-        return torch.where(near.valid, near.sim.detach() - self.margin, torch.inf)
 
 
 def _pass_each(sim: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:

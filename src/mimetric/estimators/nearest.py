@@ -106,9 +106,9 @@ def conditional_mean_nn_entropy(embeddings: Any, labels: Any) -> Tensor:
 
     .. math:: \hat H(Z | Y) = \sum_c \frac{n_c}{n} \hat H(\{z_i : y_i = c\})
 
-    The same constant as :func:`mean_nn_entropy` has, so :math:`\hat H(Z) - \hat H(Z|Y)` is free of it; its bias
-    is not that of the whole set (a class has fewer rows and another shape), so neither is the difference
-    free of bias.
+    The same constant as :func:`mean_nn_entropy` has.  Its bias is not that of the whole set, which has another
+    shape, so :math:`\hat H(Z) - \hat H(Z|Y)` is no value of I(Z;Y): in many dimensions it is far too large, nats
+    above H(Y).  Follow the two numbers, to see which of them moves.
 
     Args:
         embeddings: (n, d) floating point.

@@ -7,12 +7,13 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_positive
+from ..core.checks import check_batch, check_positive, check_references
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, full_precision, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import Hinge, LogSumExp
+from ..core.similarity import normalized
+from ..core.terms import Hinge, LogSumExp, SquaredHinge
 
 
 @pair_loss
@@ -50,8 +51,8 @@ def contrastive_loss(
     Raises:
         InputError: shapes disagree, labels are not integers, or negative is not < positive.
 
-    Reference: Hadsell et al., CVPR 2006, who square the hinges and measure distances; the linear form on
-    cosines is the usual one of retrieval code.
+    Reference: Hadsell et al., CVPR 2006, who square the hinges and measure distances
+    (:func:`squared_contrastive_loss`); the linear form on cosines is the usual one of retrieval code.
 
     >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
@@ -77,6 +78,75 @@ class ContrastiveLoss(Objective):
 
     def __init__(self, *, positive: float = 1.0, negative: float = 0.5, pairing: Pairing = Pairing()) -> None:
         super().__init__(positive=positive, negative=negative, pairing=pairing)
+
+
+@pair_loss
+def squared_contrastive_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    margin: float = 1.0,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Contrastive loss as first written: squared distances, and squared hinges on them.
+
+    .. math::
+        \frac1n \sum_i \sum_{j \in P_i} D_{ij}^2 + \frac1n \sum_i \sum_{j \in N_i} [m - D_{ij}]_+^2
+
+    with the Euclidean distance D of rows scaled to length 1, in 0..2.  Tightness is the first sum, contrast the
+    second.  Both are sums over an anchor's pairs, so that negatives outweigh positives in a large batch;
+    :func:`contrastive_loss` averages each over its pairs, and its hinges are linear in the cosine.  A
+    negative at distance 0 has no direction to go, and a zero gradient.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) what to compare with; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        margin: distance m > 0 from which a negative costs nothing.
+        pairing: ids, mining and block; mining sees similarities -D.
+
+    Returns:
+        Scalar >= 0, in squared distances.
+    Raises:
+        InputError: shapes disagree, labels are not integers, margin is not > 0, or another similarity is asked.
+
+    Reference: Hadsell et al., CVPR 2006; in this form Boudiaf et al., ECCV 2020, arXiv:2003.08983, table 2.
+
+    >>> import torch
+    >>> z = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
+    >>> squared_contrastive_loss(z, torch.tensor([0, 0, 1, 1]))
+    tensor(0.4056)
+    """
+    where = "squared_contrastive_loss"
+    check_positive(where, margin=margin)
+    if pairing.similarity not in (None, "negative_euclidean"):
+        raise InputError(
+            f"{where}: measures Euclidean distances; for another similarity use contrastive_loss"
+        )
+    embeddings, labels = check_batch(where, embeddings, labels)
+    references, others = check_references(where, embeddings, labels, references, reference_labels)
+    if references is not None:
+        references, reference_labels = normalized(full_precision(references)), others
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        return near.sum(near.sim.square()), far
+
+    return pair_sums(
+        where, normalized(full_precision(embeddings)), labels, references, reference_labels,
+        push=SquaredHinge(-margin), sides=sides, similarity="negative_euclidean", pairing=pairing,
+    )  # fmt: skip
+
+
+class SquaredContrastiveLoss(Objective):
+    """Module form of :func:`squared_contrastive_loss`."""
+
+    function = staticmethod(squared_contrastive_loss)
+
+    def __init__(self, *, margin: float = 1.0, pairing: Pairing = Pairing()) -> None:
+        super().__init__(margin=margin, pairing=pairing)
 
 
 @pair_loss

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.checks import check_batch, check_classes, check_positive, check_references, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, full_precision, pair_loss, pair_sums
 from ..core.reduce import Near, log_add
 from ..core.terms import LogSumExp
 
@@ -58,17 +58,7 @@ def cross_entropy_loss(
     if not 0 <= label_smoothing < 1:
         raise InputError(f"{where}: label_smoothing must lie in [0, 1), got {label_smoothing}")
     embeddings, labels = check_batch(where, embeddings, labels)
-    weight = check_rows(where, "weight", weight)
-    check_classes(where, labels, len(weight))
-    if bias is not None:  # a bias is the weight of a constant
-        if bias.shape != weight.shape[:1]:
-            raise InputError(f"{where}: bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
-        embeddings = torch.cat((embeddings, embeddings.new_ones(len(embeddings), 1)), dim=1)
-        weight = torch.cat((weight, bias[:, None]), dim=1)
-    if pairing.similarity not in (None, "dot"):
-        raise InputError(
-            f"{where}: a linear classifier takes dot products; for cosines use normalized_softmax_loss"
-        )
+    embeddings, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
 
     def sides(near: Near, far: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
         tightness, contrast = _softmax(1.0)(near, far)
@@ -92,6 +82,86 @@ class CrossEntropyLoss(Objective):
         super().__init__(label_smoothing=label_smoothing, pairing=pairing)
         classifier = nn.Linear(width, num_classes)
         self.weight, self.bias = classifier.weight, classifier.bias
+
+
+@pair_loss
+def center_loss(
+    embeddings: Any,
+    labels: Any,
+    weight: Any,
+    bias: Tensor | None,
+    centers: Any,
+    *,
+    center_weight: float = 0.003,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Center loss: cross-entropy, and the squared distance of each row to the center of its class.
+
+    .. math:: \frac1n \sum_i \frac\lambda2 |x_i - c_{y_i}|^2 - \log \frac{e^{f_{i y_i}}}{\sum_k e^{f_{ik}}},
+              \qquad f_{ik} = \theta_k^T x_i + b_k
+
+    Tightness is the first term, contrast the whole cross-entropy (as in table 2 of arXiv:2003.08983).  Unlabelled
+    rows (-1) add 0 to a mean over all n.
+
+    Args:
+        embeddings: (n, d) floating point.
+        labels: (n,) integer class ids in 0..C-1, or -1.
+        weight: (C, d) one row per class, of the classifier.
+        bias: (C,) or None.
+        centers: (C, d) one row per class.
+        center_weight: λ > 0; the paper has 0.003.
+        pairing: block and similarity (its own is the dot product).
+
+    Returns:
+        Scalar >= 0: nats, and squared distances times λ/2.
+    Raises:
+        InputError: shapes disagree, labels are not integers or not below C, or center_weight is not > 0.
+
+    Reference: Wen et al., ECCV 2016, who sum the center term over the batch where this is a mean, and move the
+    centers by a rule of their own: :math:`c_k \leftarrow c_k - \alpha \sum_{i: y_i = k} (c_k - x_i) / (1 + n_k)`,
+    free of λ.  Here centers have a gradient, :math:`\frac\lambda n \sum_{i: y_i = k} (c_k - x_i)`, for the optimizer
+    of everything else: one that is free of scale, such as Adam, or a learning rate of their own about 1/λ larger.
+
+    >>> x, weight = torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> center_loss(x, torch.tensor([0, 1]), weight, None, torch.zeros(2, 2), center_weight=1.0)
+    tensor(0.7201)
+    """
+    where = "center_loss"
+    check_positive(where, center_weight=center_weight)
+    embeddings, labels = check_batch(where, embeddings, labels)
+    rows, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
+    centers = check_rows(where, "centers", centers)
+    if centers.shape != (len(weight), embeddings.shape[1]):
+        raise InputError(
+            f"{where}: centers must have shape ({len(weight)}, {embeddings.shape[1]}), one per row of weight, "
+            f"got {tuple(centers.shape)}"
+        )
+    # An unlabelled row takes any center here; the sides leave it out.
+    apart = full_precision(embeddings) - full_precision(centers)[labels.clamp(0, len(weight) - 1)]
+    distance = center_weight / 2 * apart.square().sum(1)
+
+    def sides(near: Near, far: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        tightness, contrast = _softmax(1.0)(near, far)
+        return torch.where(near.count > 0, distance, 0), tightness + contrast
+
+    return pair_sums(
+        where, rows, labels, weight, _numbers(weight),
+        push=LogSumExp(1.0), sides=sides, tensors=(distance,), similarity="dot", pairing=pairing,
+    )  # fmt: skip
+
+
+class CenterLoss(Objective):
+    """A linear classifier (weight (C, width) and bias), class centers (C, width), and :func:`center_loss` on them."""
+
+    function = staticmethod(center_loss)
+
+    def __init__(
+        self, width: int, num_classes: int, *, center_weight: float = 0.003, pairing: Pairing = Pairing()
+    ) -> None:
+        super().__init__(center_weight=center_weight, pairing=pairing)
+        classifier = nn.Linear(width, num_classes)
+        self.weight, self.bias = classifier.weight, classifier.bias
+        self.centers = nn.Parameter(torch.randn(num_classes, width) / width**0.5)
 
 
 @pair_loss
@@ -201,6 +271,87 @@ class SPCELoss(Objective):
 
     def __init__(self, *, pairing: Pairing = Pairing()) -> None:
         super().__init__(pairing=pairing)
+
+
+@pair_loss
+def pce_loss(
+    embeddings: Any, labels: Any, probabilities: Any, *, lam: float = 1.0, pairing: Pairing = Pairing()
+) -> PairSums:
+    r"""Pairwise cross-entropy, for analysis: what cross-entropy says of pairs when its classifier is solved for.
+
+    .. math::
+        -\frac1{2 \lambda n^2} \sum_i \sum_{j: y_j = y_i} s_{ij}
+        + \frac1n \sum_i \log \sum_k \exp\Bigl(\frac1{\lambda n} \sum_j p_{jk} s_{ij}\Bigr)
+        - \frac1{2 \lambda} \sum_k |c_k|^2, \qquad c_k = \frac1n \sum_j p_{jk} x_j
+
+    with :math:`s_{ij} = x_i^T x_j`, the anchor included.  Tightness is the first term, contrast the rest.
+    Computed from the soft means :math:`c_k` and the class sums, O(n K d), never n x n.
+
+    Tightness is the least value over all classifiers θ of :math:`-\frac1n \sum_i \theta_{y_i}^T x_i + \frac\lambda2
+    \sum_k |\theta_k|^2`.  The contrast bounds the rest of cross-entropy only where that rest is convex in θ, which
+    asks for a λ small enough for the embeddings at hand and fails along a shift of all θ together.  So PCE <= CE is no
+    theorem for a fixed λ, and a λ that follows the encoder is no objective: there is no module form.
+
+    Args:
+        embeddings: (n, d) floating point; their norm matters.
+        labels: (n,) integer class ids in 0..K-1; unlabelled rows (-1) belong to no class sum.
+        probabilities: (n, K) of each class for each row, such as a classifier's softmax.
+        lam: λ > 0.  With p one-hot at the labels PCE is :func:`cross_entropy_loss` at the class sums over λ n.
+        pairing: block and similarity (its own is the dot product).
+
+    Returns:
+        Scalar of any sign, in nats.
+    Raises:
+        InputError: shapes disagree, labels are not integers or not below K, or lam is not > 0.
+
+    Reference: Boudiaf et al., ECCV 2020, arXiv:2003.08983, section 4 and proposition 1.
+
+    >>> z = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
+    >>> pce_loss(z, torch.tensor([0, 0, 1, 1]), torch.full((4, 2), 0.5))
+    tensor(0.5806)
+    """
+    where = "pce_loss"
+    check_positive(where, lam=lam)
+    embeddings, labels = check_batch(where, embeddings, labels)
+    embeddings = full_precision(embeddings)
+    probabilities = check_rows(where, "probabilities", probabilities).to(embeddings.dtype)
+    if len(probabilities) != len(embeddings):
+        raise InputError(
+            f"{where}: probabilities must have {len(embeddings)} rows to match embeddings "
+            f"{tuple(embeddings.shape)}, got {tuple(probabilities.shape)}"
+        )
+    check_classes(where, labels, probabilities.shape[1])
+    classes = torch.arange(probabilities.shape[1], device=labels.device)
+    member = (labels[:, None] == classes).to(embeddings.dtype)
+    per_row = embeddings / max(1, len(embeddings))
+    hard, soft = member.T @ per_row, probabilities.T @ per_row  # (K, d) each
+
+    def sides(near: Near, far: Tensor, hard: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
+        return -hard.expand_as(far), log_add(near.logsumexp(near.sim), far) - soft
+
+    return pair_sums(
+        where, embeddings, labels, soft / lam, classes, push=LogSumExp(1.0), sides=sides,
+        tensors=(hard.square().sum() / (2 * lam), soft.square().sum() / (2 * lam)),
+        similarity="dot", pairing=pairing,
+    )  # fmt: skip
+
+
+def _classifier(
+    where: str, embeddings: Tensor, labels: Tensor, weight: Any, bias: Tensor | None, pairing: Pairing
+) -> tuple[Tensor, Tensor]:
+    """Checked rows of both sides of a linear classifier; a bias is the weight of a constant."""
+    if pairing.similarity not in (None, "dot"):
+        raise InputError(
+            f"{where}: a linear classifier takes dot products; for cosines use normalized_softmax_loss"
+        )
+    weight = check_rows(where, "weight", weight)
+    check_classes(where, labels, len(weight))
+    if bias is None:
+        return embeddings, weight
+    if bias.shape != weight.shape[:1]:
+        raise InputError(f"{where}: bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
+    ones = embeddings.new_ones(len(embeddings), 1)
+    return torch.cat((embeddings, ones), dim=1), torch.cat((weight, bias[:, None]), dim=1)
 
 
 def _softmax(temperature: float) -> Any:

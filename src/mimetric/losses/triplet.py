@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..core.checks import check_positive
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import TripletHinge
+from ..core.terms import Hardest, TripletHinge
 
 
 @pair_loss
@@ -47,20 +50,14 @@ def triplet_margin_loss(
     something, as in Hermans et al., arXiv:1703.07737 ("batch all").  Time grows with the number of
     positives up to 100 an anchor and hardly beyond; memory not at all.
 
-    >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
     >>> triplet_margin_loss(x, torch.tensor([0, 0, 1]))
     tensor(0.3800)
     """
     check_positive("triplet_margin_loss", margin=margin)
-
-    def sides(near: Near, far: Mean) -> tuple[Mean, Mean]:
-        missed = near.sum(far.count)
-        return Mean(-near.sum(far.count * near.sim), missed), Mean(far.total, missed)
-
     return pair_sums(
         "triplet_margin_loss", embeddings, labels, references, reference_labels,
-        push=TripletHinge(margin), sides=sides, pairing=pairing,
+        push=TripletHinge(margin), sides=_over_triplets, pairing=pairing,
     )  # fmt: skip
 
 
@@ -71,3 +68,130 @@ class TripletMarginLoss(Objective):
 
     def __init__(self, *, margin: float = 0.1, pairing: Pairing = Pairing()) -> None:
         super().__init__(margin=margin, pairing=pairing)
+
+
+@pair_loss
+def semi_hard_triplet_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    margin: float = 0.1,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Triplet margin loss over the triplets whose negative is farther than the positive, but not by the margin.
+
+    .. math::
+        \frac1{|V|} \sum_{(i, p, j) \in V} s_{ij} - s_{ip} + m, \qquad
+        V = \{(i, p, j) : p \in P_i,\ j \in N_i,\ s_{ip} - m < s_{ij} < s_{ip}\}
+
+    with cosine similarity s; 0 when there is no such triplet.  Leaving out the hardest negatives keeps a
+    network at its start from collapsing to one point.  Tightness is the part of the positives, contrast that of
+    the negatives and the margin, both over the same triplets.  The value jumps where a negative comes as near as a
+    positive: it falls out at cost m.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) where positives and negatives come from; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        margin: m > 0; 0.1 in cosine units is the paper's 0.2 in squared distances of unit rows.
+        pairing: what all pair losses share: ids, mining, similarity, block.
+
+    Returns:
+        Scalar in 0..m, in units of the similarity.
+    Raises:
+        InputError: shapes disagree, labels are not integers, or margin is not > 0.
+
+    Reference: Schroff et al., CVPR 2015, arXiv:1503.03832, who state the condition and not how many such
+    negatives a pair gets; here it is all of them.  TensorFlow Addons takes one negative per positive pair: the
+    nearest that is farther than the positive, at any margin, and the farthest of all where there is none.
+
+    >>> x = torch.tensor([[1., 0.], [0.8, 0.6], [0.6, 0.8]])
+    >>> semi_hard_triplet_loss(x, torch.tensor([0, 0, 1]), margin=0.3)
+    tensor(0.1000)
+    """
+    check_positive("semi_hard_triplet_loss", margin=margin)
+    return pair_sums(
+        "semi_hard_triplet_loss", embeddings, labels, references, reference_labels,
+        push=TripletHinge(margin, semi_hard=True), sides=_over_triplets, pairing=pairing,
+    )  # fmt: skip
+
+
+class SemiHardTripletLoss(Objective):
+    """Module form of :func:`semi_hard_triplet_loss`."""
+
+    function = staticmethod(semi_hard_triplet_loss)
+
+    def __init__(self, *, margin: float = 0.1, pairing: Pairing = Pairing()) -> None:
+        super().__init__(margin=margin, pairing=pairing)
+
+
+@pair_loss
+def batch_hard_triplet_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    margin: float = 0.1,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Triplet margin loss of each anchor's farthest positive and nearest negative.
+
+    .. math::
+        \operatorname{mean}_i \Bigl[\max_{j \in N_i} s_{ij} - \min_{p \in P_i} s_{ip} + m\Bigr]_+
+
+    with cosine similarity s, over the anchors that have a positive and a negative, met margins among them;
+    0 when there is no such anchor.  Tightness is the part of the positives of missed margins, contrast that of
+    their negatives and the margin.  Equally hard pairs share the gradient.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) where positives and negatives come from; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        margin: m > 0, in units of the similarity.
+        pairing: what all pair losses share: ids, mining, similarity, block.
+
+    Returns:
+        Scalar >= 0, in units of the similarity.
+    Raises:
+        InputError: shapes disagree, labels are not integers, or margin is not > 0.
+
+    Reference: Hermans et al., arXiv:1703.07737, who measure Euclidean distances (``negative_euclidean``), with
+    margins of 0.1 to 1 and a softplus beside the hinge.
+
+    >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
+    >>> batch_hard_triplet_loss(x, torch.tensor([0, 0, 1]))
+    tensor(0.3800)
+    """
+    check_positive("batch_hard_triplet_loss", margin=margin)
+
+    def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
+        farthest = torch.where(near.valid, near.sim, torch.inf).amin(1)
+        met = far - farthest + margin <= 0  # as it is without positives or without negatives
+        anchors = ((near.count > 0) & (far != -torch.inf)).to(far.dtype)
+        tightness, contrast = torch.where(met, 0, -farthest), torch.where(met, 0, far + margin)
+        return Mean(tightness, anchors), Mean(contrast, anchors)
+
+    return pair_sums(
+        "batch_hard_triplet_loss", embeddings, labels, references, reference_labels,
+        push=Hardest(), sides=sides, pairing=pairing,
+    )  # fmt: skip
+
+
+class BatchHardTripletLoss(Objective):
+    """Module form of :func:`batch_hard_triplet_loss`."""
+
+    function = staticmethod(batch_hard_triplet_loss)
+
+    def __init__(self, *, margin: float = 0.1, pairing: Pairing = Pairing()) -> None:
+        super().__init__(margin=margin, pairing=pairing)
+
+
+def _over_triplets(near: Near, far: Mean) -> tuple[Mean, Mean]:
+    """Both sides over the triplets that a term has counted for each positive."""
+    counted = near.sum(far.count)
+    return Mean(-near.sum(far.count * near.sim), counted), Mean(far.total, counted)

@@ -1,0 +1,50 @@
+"""Each term beside its own definition, where laws of losses do not reach."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mimetric.core import terms
+from mimetric.core.reduce import Mean, Near
+
+TERMS = [
+    terms.LogSumExp(3.0, 0.25),
+    terms.Hinge(-0.3),  # at its corner a hinge may have any slope from 0 to 1
+    terms.SquaredHinge(-0.5),
+    terms.Hardest(),
+    terms.TripletHinge(0.5),
+    terms.TripletHinge(0.5, semi_hard=True),
+]
+STEPS = st.integers(-4, 4).map(lambda k: k / 4)  # exact in binary: ties everywhere
+
+
+@pytest.mark.parametrize("most", [0, 100], ids=["searched", "passed"])
+@pytest.mark.parametrize("term", TERMS, ids=repr)
+@given(data=st.data())
+def test_slopes_are_those_of_the_definition(term, most, data):
+    # Also where similarities tie exactly, with each other, with thresholds and with positives.
+    rows, negatives, positives = (data.draw(st.integers(1, size)) for size in (3, 5, 4))
+
+    def drawn(elements, width):
+        flat = data.draw(st.lists(elements, min_size=rows * width, max_size=rows * width))
+        return torch.tensor(flat).reshape(rows, width)
+
+    sim = drawn(STEPS, negatives).double().masked_fill(drawn(st.booleans(), negatives), -torch.inf)
+    near = Near(drawn(STEPS, positives).double(), drawn(st.booleans(), positives))
+    leaf = sim.clone().requires_grad_()
+    expected = term.far(leaf, near)
+    expected, count = (expected.total, expected.count) if isinstance(expected, Mean) else (expected, None)
+    [slopes] = torch.autograd.grad(expected.sum(), leaf)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terms, "_MOST_PASSES", most)
+        sums = term.slopes_(sim, near, 2.0)
+    torch.testing.assert_close(sums.total, expected.detach())
+    if count is not None:
+        torch.testing.assert_close(sums.count, count)
+    some = sums.total != -torch.inf  # over none the engine multiplies by 0
+    factor = torch.as_tensor(sums.factor).expand(rows)[some, None]
+    torch.testing.assert_close((factor * sim[some]).double(), slopes[some])
