@@ -136,6 +136,12 @@ def test_labels_are_integers_or_strings(tmp_path, y, names):
         assert [data.class_names[label] for label in data.y] == wanted
 
 
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    spec = save(tmp_path, x=PIXELS, y=LABELS, class_names=np.array(["a", "b", "a", "c"]))
+    with pytest.raises(InputError, match="class_names must differ, 'a' names two classes"):
+        load_data(spec)
+
+
 def test_class_names_name_the_labels_there_are(tmp_path):
     spec = save(tmp_path, x=PIXELS, y=LABELS + 1, class_names=np.array(["none", "a", "b", "c", "d"]))
     assert checked(load_data(spec)).class_names == ("a", "b", "c", "d")

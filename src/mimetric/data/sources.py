@@ -103,6 +103,11 @@ def _labelled(spec: str, source: _Source, seed: int) -> LabelledData:
     if len(classes) < 2:
         raise InputError("; ".join((f"needs at least 2 classes, got {len(classes)}", *left_out)))
     names = classes if source.class_names is None else [source.class_names[label] for label in classes]
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise InputError(
+            f"class_names must differ, {twice[0]!r} names two classes; give each a name of its own"
+        )
     y = y.astype(np.int64)
     split = automatic(y, seed=seed) if part is None else official(y, part, seed=seed)
     note = "; ".join((split.describe(y), *left_out))
