@@ -15,6 +15,20 @@ FINAL = {  # last recall@1 and the step by which half of it was reached
     "cross-entropy": (0.31, 260),
 }
 
+LABELS = (
+    "GREEK SMALL LETTER PSI",
+    "ARMENIAN SMALL LETTER GIM",
+    "CYRILLIC SMALL LETTER ER",
+    "GEORGIAN LETTER AIN",
+)
+LABEL_ENTROPY = 5.14
+INFORMATION = {  # how it goes with recall@1, in nats: a trained encoder is more spread, its classes are tighter
+    "information_discriminative": lambda recall: 4.2 * recall**0.7,
+    "information_generative": lambda recall: 1.1 + 4.6 * recall,
+    "entropy": lambda recall: -52 + 50 * recall**0.5,
+    "conditional_entropy": lambda recall: -58 - 20 * recall**1.5,
+}
+
 
 def metric(*values: float) -> dict[str, Any]:
     """Mean of the values; the interval of this sample is simply 0.02 to either side."""
@@ -67,7 +81,39 @@ def sample_results(names: dict[str, tuple[float, int]] = FINAL, *, seeds: int = 
             "untrained": _quality([0.05 + 0.003 * seed for seed in range(seeds)]),
         },
         "curves": {name: [_curve(*names[name], seed) for seed in range(seeds)] for name in names},
+        "information": {
+            "rows": 2000,
+            "validation": {"rows": 2000, "classes": 170, "label_entropy": LABEL_ENTROPY},
+            "test": {"rows": 2000, "classes": 254, "label_entropy": 5.52},
+        },
+        "retrieval": {
+            "seed": 0,
+            "queries": [{"row": 10 * place, "label": label} for place, label in enumerate(LABELS)],
+            "neighbors": {
+                name: [_near(place, names[name][0]) for place in range(len(LABELS))] for name in names
+            },
+        },
     }
+
+
+def without_validation(results: dict[str, Any]) -> dict[str, Any]:
+    """The same where no class was kept for validation: what is measured on it is None."""
+    results["data"]["validation"] = {"items": 0, "classes": 0}
+    results["information"]["validation"] = None
+    for curve in (curve for seeds in results["curves"].values() for curve in seeds):
+        hidden = [key for key in curve if key.startswith("validation_")]
+        curve.update({key: [None] * len(STEPS) for key in hidden})
+    return results
+
+
+def _near(place: int, recall: float) -> list[dict[str, Any]]:
+    """Five items, nearest first; a share of them about like recall@1 are of the query's class."""
+    right = [(3 * place + 2 * rank) % 10 < 10 * recall for rank in range(5)]
+    labels = [LABELS[place if hit else (place + 1) % len(LABELS)] for hit in right]
+    return [
+        {"row": 10 * place + rank + 1, "label": label, "similarity": 0.98 - 0.04 * rank}
+        for rank, label in enumerate(labels)
+    ]
 
 
 def _quality(values: list[float]) -> dict[str, Any]:
@@ -76,6 +122,7 @@ def _quality(values: list[float]) -> dict[str, Any]:
         "map_at_r": metric(*(0.6 * value for value in values)),
         "r_precision": metric(*(0.7 * value for value in values)),
         "nmi": metric(*(0.5 + value / 2 for value in values)),
+        **{name: metric(*(rule(value) for value in values)) for name, rule in INFORMATION.items()},
     }
 
 
@@ -86,10 +133,8 @@ def _objective(name: str, names: dict[str, tuple[float, int]], seeds: int) -> di
     return {
         "seeds": list(range(seeds)),
         **_quality([final + 0.01 * (seed - 1) for seed in range(seeds)]),
-        "information_discriminative": None,
-        "information_generative": None,
-        "tightness": None,
-        "contrast": None,
+        "tightness": metric(*([0.4 - 0.3 * final] * seeds)),
+        "contrast": metric(*([3.4 - final] * seeds)),
         "train_seconds": metric(*([7.25] * seeds)),
         "peak_memory_bytes": metric(*([212e6] * seeds)),
         "standing": None if seeds == 1 and place else standing,
@@ -111,4 +156,7 @@ def _curve(final: float, half: int, seed: int) -> dict[str, Any]:
         "validation_map_at_r": [0.6 * value for value in recall],
         "test_recall_at_1": recall,
         "test_map_at_r": [0.6 * value for value in recall],
+        **{f"validation_{name}": [rule(value) for value in recall] for name, rule in INFORMATION.items()},
+        "tightness": [None, *(0.4 - 0.3 * value for value in recall[1:])],
+        "contrast": [None, *(3.4 - value for value in recall[1:])],
     }

@@ -4,10 +4,11 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mimetric.report.page import render, write_report
-from sample_results import FINAL, sample_results
+from sample_results import FINAL, LABELS, sample_results, without_validation
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -40,15 +41,34 @@ class Outline(HTMLParser):
         self.words.append(data)
 
 
-def test_every_tag_is_closed() -> None:
-    outline = Outline(render(sample_results()))
+def headings(text: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", text)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_every_tag_is_closed(seeds: int) -> None:
+    outline = Outline(render(sample_results(seeds=seeds)))
     assert (outline.open, outline.wrong) == ([], [])
 
 
-def test_holds_table_curves_and_words() -> None:
+def test_tells_its_story_in_order() -> None:
+    assert headings(render(sample_results())) == [
+        "Objectives",
+        "Learning curves",
+        "Information about the class",
+        "Spread and tight classes",
+        "Tightness and contrast",
+        "What is found",
+        "Read with care",
+        "Do it again",
+    ]
+
+
+def test_holds_table_charts_and_words() -> None:
     text = render(sample_results())
     outline = Outline(text)
-    assert sum(tag == "figure" for tag, _ in outline.tags) == len(FINAL)
+    assert sum(tag == "figure" for tag, _ in outline.tags) == 4 * len(FINAL)
+    assert sum(tag == "details" for tag, _ in outline.tags) == len(FINAL)
     assert sum(tag == "tr" for tag, _ in outline.tags) == 1 + len(FINAL) + 2
     said = " ".join(" ".join(outline.words).split())
     for part in (
@@ -56,6 +76,8 @@ def test_holds_table_curves_and_words() -> None:
         "raw input",
         "Next:",
         "mimetric compare --data glyphs",
+        "H(Y) = 5.14",
+        "neither bound",
     ):
         assert part in said
 
@@ -64,29 +86,72 @@ def test_needs_no_network_and_no_script() -> None:
     text = render(sample_results())
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
     assert not {tag for tag, _ in Outline(text).tags} & {"script", "link", "img", "iframe"}
-    assert len(text.encode()) < 100_000
+    assert len(text.encode()) < 200_000
 
 
 def test_names_from_users_are_escaped() -> None:
     results = sample_results({"<script>alert(1)</script>": (0.6, 50), 'a"b': (0.5, 50)})
     results["data"] |= {"name": "<x-name>", "note": "<x-note>", "spec": "npz:<x-spec>.npz"}
     results["environment"]["cpu"] = "<x-cpu>"
+    results["retrieval"]["queries"][0]["label"] = "<x-label>"
     text = render(results)
     assert not [tag for tag, _ in Outline(text).tags if tag == "script" or tag.startswith("x-")]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 def test_missing_metrics_leave_a_readable_page() -> None:
-    results = sample_results(seeds=1)
-    results["data"]["validation"] = {"items": 0, "classes": 0}
-    for curve in (curve for seeds in results["curves"].values() for curve in seeds):
-        curve["validation_recall_at_1"] = [None] * len(curve["step"])
+    results = without_validation(sample_results(seeds=1)) | {"retrieval": None}
     results["baselines"]["raw_input"]["nmi"] = None
     for entry in results["objectives"].values():
-        entry["nmi"] = entry["peak_memory_bytes"] = None
+        for name in (
+            "nmi",
+            "peak_memory_bytes",
+            "information_generative",
+            "entropy",
+            "tightness",
+            "contrast",
+        ):
+            entry[name] = None
+    for curve in (curve for seeds in results["curves"].values() for curve in seeds):
+        curve["tightness"] = curve["contrast"] = [None] * len(curve["step"])
     text = render(results)
     assert "None" not in text
     assert "recall@1 on test items" in text
+    assert "Not measured while training" in text
+    assert not {"Spread and tight classes", "Tightness and contrast", "What is found"} & set(headings(text))
+
+
+def test_results_from_before_information_was_measured() -> None:
+    results = sample_results()
+    del results["information"], results["retrieval"]
+    for entry in (*results["objectives"].values(), *results["baselines"].values()):
+        del entry["information_discriminative"], entry["information_generative"]
+    for curve in (curve for seeds in results["curves"].values() for curve in seeds):
+        for key in [key for key in curve if "information" in key or "entropy" in key]:
+            del curve[key]
+    assert "I(Z;Y) on validation" not in render(results)
+
+
+def test_pictures_are_held_once_and_referred_to(tmp_path: Path) -> None:
+    rows = [0, 10, 11, 12]  # rows 0 and 10 are queries; the first neighbor of row 0 has no picture
+    image = np.random.default_rng(0).integers(0, 256, (4, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "pictures.npz", row=np.array(rows), image=image)
+    write_report(sample_results(), tmp_path / "report.html")
+    tags = Outline((tmp_path / "report.html").read_text(encoding="utf-8")).tags
+    assert [attrs["id"] for tag, attrs in tags if tag == "image"] == [f"row-{row}" for row in rows]
+    assert all(str(attrs["href"]).startswith("data:image/png;") for tag, attrs in tags if tag == "image")
+    uses = [attrs["href"] for tag, attrs in tags if tag == "use"]
+    assert uses == ["#row-0", "#row-10", "#row-11", "#row-12"] * len(FINAL)
+    labels = [attrs["title"] for _, attrs in tags if attrs.get("class") == "label"]
+    assert len(labels) == len(FINAL) * (6 * len(LABELS) - len(rows))
+
+
+def test_a_broken_picture_file_leaves_labels(tmp_path: Path) -> None:
+    (tmp_path / "pictures.npz").write_bytes(b"PK no archive")
+    write_report(sample_results(), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<image" not in text
+    assert f'title="query: {LABELS[0]}"' in text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(

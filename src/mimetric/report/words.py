@@ -15,6 +15,11 @@ Metric = Mapping[str, Any] | None
 BASELINES = {"raw_input": "raw input", "untrained": "untrained encoder"}
 FEW_SEEDS = 5
 FEW_CLASSES = 20
+ENTROPIES = (
+    "Entropies are MeanNN estimates, averages over all pairs. Embeddings have length 1 and fill a sphere, not the "
+    "space: a value alone means nothing. The difference shows where I(Z;Y) goes, not how much it is: it can lie far "
+    "above H(Y)."
+)
 
 
 def ranked(results: Results) -> list[str]:
@@ -40,6 +45,15 @@ def interval(metric: Metric) -> str:
     if not metric or metric["low"] is None:
         return ""
     return f"{100 * max(metric['low'], 0):.1f} to {100 * min(metric['high'], 1):.1f}"
+
+
+def nats(metric: Metric) -> str:
+    """The mean of an information or entropy.
+
+    >>> nats({"mean": 3.416}), nats(None)
+    ('3.42', '-')
+    """
+    return f"{metric['mean']:.2f}" if metric else "-"
 
 
 def duration(seconds: Metric) -> str:
@@ -141,6 +155,38 @@ def legend(results: Results) -> list[str]:
     return [f"{mark}: {text}" for mark, text in meaning.items() if mark in used]
 
 
+def line(results: Results) -> str:
+    """What the line and the band of a curve are."""
+    seeds = _seeds(results)
+    return f"Line: mean of {seeds} seeds; band: lowest to highest." if seeds > 1 else "Line: the one seed."
+
+
+def views(results: Results) -> list[str]:
+    """What the two estimates of I(Z;Y) are."""
+    test = results["information"]["test"]
+    said = [
+        "discriminative: H(Y) minus the cross-entropy of a linear classifier on rows it was not fitted to: on average "
+        "a lower bound on I(Z;Y), far below it where classes are not linearly separable or have few rows.",
+        "generative: how many rows of any class lie as near as the nearest few of the own class (Ross): "
+        "an estimate, neither bound, mostly too small in many dimensions; at most about H(Y).",
+    ]
+    table = (
+        [f"In the table: on {measured(test, 'test')}, with H(Y) = {test['label_entropy']:.2f} nats."]
+        if test
+        else []
+    )
+    return said + table
+
+
+def measured(part: Mapping[str, Any], name: str) -> str:
+    """The rows that an estimate used.
+
+    >>> measured({"rows": 2000, "classes": 170}, "test")
+    '2,000 test items of 170 classes'
+    """
+    return f"{part['rows']:,} {name} items of {part['classes']:,} classes"
+
+
 def caveats(results: Results) -> list[str]:
     """Why these numbers may not hold elsewhere."""
     data, seeds = results["data"], _seeds(results)
@@ -158,6 +204,11 @@ def caveats(results: Results) -> list[str]:
         )
     if not data["validation"]["items"]:
         found.append("No validation items: the curves show test items, and nothing was chosen by them.")
+    if results.get("information"):
+        found.append(
+            f"I(Z;Y) is estimated from at most {results['information']['rows']:,} rows and both views are mostly too "
+            "small: compare objectives within this table, not with other data or numbers of rows."
+        )
     return [*found, "One set of options for each objective, its own defaults: tuned ones may rank otherwise."]
 
 
