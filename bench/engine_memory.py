@@ -16,7 +16,8 @@ import sys
 WIDTH, PER_CLASS = 128, 4
 OBJECTIVES = (
     "contrastive", "multi-similarity", "multi-similarity:mining=multi-similarity", "supcon", "triplet",
-    "spce", "supcon:similarity=negative-euclidean",
+    "nt-xent", "snca", "batch-hard-triplet", "semi-hard-triplet", "squared-contrastive",
+    "spce", "cross-entropy", "normalized-softmax", "center", "supcon:similarity=negative-euclidean",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def one_point(name: str, n: int) -> None:
 
     torch.set_num_threads(2)
     y = torch.arange(n // PER_CLASS).repeat_interleave(PER_CLASS)
-    objective = catalog.create(name, width=WIDTH, num_classes=1)
+    objective = catalog.create(name, width=WIDTH, num_classes=n // PER_CLASS)
     x = torch.randn(n, WIDTH)
     warm = torch.randn(64, WIDTH, requires_grad=True)
     objective(warm, y[:64]).backward()
@@ -46,11 +47,11 @@ def one_point(name: str, n: int) -> None:
         peak.write("5")
     before = resident("VmRSS")
     objective(leaf, y).backward()
-    problem = objective.function.__wrapped__(leaf, y, **objective.options)._problem((1.0, 1.0))[0]
-    columns = n // PER_CLASS if name == "spce" else n
-    block = (
-        problem.blocks(n, columns)[0].stop * columns * problem.form.blocks_held * (2 if problem.root else 1)
-    )
+    described = objective.function.__wrapped__(leaf, y, *objective.parameters(), **objective.options)
+    problem, _, others = described._problem((1.0, 1.0))
+    columns = n if others is None else len(others)
+    held = problem.form.blocks_held * (2 if problem.root else 1)
+    block = problem.blocks(n, columns)[0].stop * columns * held
     print(resident("VmHWM") - before, 4 * block, 4 * 4 * n * WIDTH)
 
 

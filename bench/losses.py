@@ -30,7 +30,7 @@ except ImportError:
     peer = None
 
 WIDTH, PER_CLASS = 128, 4
-PAIRWISE = ("contrastive", "multi-similarity", "multi-similarity, mined", "supcon", "triplet-margin, all")
+BY_CLASS = ("spce", "cross-entropy, C = n/4", "center, C = n/4", "normalized-softmax, C = n/4")
 Call = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -41,9 +41,15 @@ def ours(num_classes: int) -> dict[str, Call]:
         "multi-similarity": losses.multi_similarity_loss,
         "multi-similarity, mined": losses.MultiSimilarityLoss(pairing=mined),
         "supcon": losses.supcon_loss,
+        "nt-xent": losses.nt_xent_loss,
+        "snca": losses.snca_loss,
+        "squared-contrastive": losses.squared_contrastive_loss,
         "triplet-margin, all": losses.triplet_margin_loss,
+        "triplet, semi-hard": losses.semi_hard_triplet_loss,
+        "triplet, batch-hard": losses.batch_hard_triplet_loss,
         "spce": losses.spce_loss,
         "cross-entropy, C = n/4": losses.CrossEntropyLoss(WIDTH, num_classes),
+        "center, C = n/4": losses.CenterLoss(WIDTH, num_classes),
         "normalized-softmax, C = n/4": losses.NormalizedSoftmaxLoss(WIDTH, num_classes),
     }
 
@@ -54,16 +60,26 @@ def peers(n: int, num_classes: int) -> dict[str, Call]:
         return {}
     cosine = distances.CosineSimilarity()
     mined, miner = peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), miners.MultiSimilarityMiner(0.1)
+    triplet, hardest = (
+        peer.TripletMarginLoss(margin=0.1, distance=cosine),
+        miners.BatchHardMiner(distance=cosine),
+    )
+    semi_hard = miners.TripletMarginMiner(margin=0.1, type_of_triplets="semihard", distance=cosine)
     found: dict[str, Call] = {
         "contrastive": peer.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine),
         "multi-similarity": peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
         "multi-similarity, mined": lambda x, y: mined(x, y, miner(x, y)),
         "supcon": peer.SupConLoss(temperature=0.1),
+        "snca": peer.NCALoss(softmax_scale=20, distance=cosine),
+        "triplet, batch-hard": lambda x, y: triplet(x, y, hardest(x, y)),
         "cross-entropy, C = n/4": _plain_classifier(num_classes),
         "normalized-softmax, C = n/4": peer.NormalizedSoftmaxLoss(num_classes, WIDTH),
     }
     if n <= 1024:  # lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
-        found["triplet-margin, all"] = peer.TripletMarginLoss(margin=0.1, distance=cosine)
+        found["triplet-margin, all"] = triplet
+        found["triplet, semi-hard"] = lambda x, y: triplet(x, y, semi_hard(x, y))
+    if n <= 256:  # 0.8 GiB there
+        found["nt-xent"] = peer.NTXentLoss(temperature=0.1)
     return found
 
 
@@ -88,7 +104,7 @@ def measure(n: int, seconds: float) -> dict[str, dict[str, float]]:
     theirs = peers(n, num_classes)
     rows = {}
     for name, loss in ours(num_classes).items():
-        columns = n if name in PAIRWISE else num_classes
+        columns = num_classes if name in BY_CLASS else n
         calls = {"floor": floor(n, columns, WIDTH), "mimetric": step(loss, x, y)}
         if name in theirs:
             calls["peer"] = step(theirs[name], x, y)
