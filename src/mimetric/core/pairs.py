@@ -24,7 +24,7 @@ from .checks import check_batch, check_choice, check_references, check_rows
 from .classes import Classes
 from .errors import InputError
 from .forms import Form, Mining, NearFar, Side, WholeRows
-from .similarity import SIMILARITIES, Similarity, lift
+from .similarity import SIMILARITIES, Similarity, full_precision, lift
 from .terms import Term
 
 _Options = ParamSpec("_Options")
@@ -210,11 +210,6 @@ class PairSums:
             reference_labels=zero,
             pairing=replace(self.pairing, ids=zeros, reference_ids=zero),
         )
-
-
-def full_precision(x: Any) -> Any:
-    """Half precision is computed in float32; the gradient comes back in half.  None stays None."""
-    return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 class PairLossFunction(Protocol[_Options]):

@@ -52,6 +52,11 @@ def lift(similarity: Similarity, anchors: Tensor, references: Tensor | None = No
     return Lifted(left, right, bounded=False, root=similarity == "negative_euclidean")
 
 
+def full_precision(x: Any) -> Any:
+    """Half precision is computed in float32; the gradient comes back in half.  None stays None."""
+    return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def normalized(x: Tensor) -> Tensor:
     """Rows (n, d) over their lengths; a zero row stays zero and has a zero gradient.
 

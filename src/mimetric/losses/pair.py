@@ -10,9 +10,9 @@ from torch import Tensor
 from ..core.checks import check_batch, check_positive, check_references
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, full_precision, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.similarity import normalized
+from ..core.similarity import full_precision, normalized
 from ..core.terms import Hinge, LogSumExp, SquaredHinge
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from ..core.checks import check_batch, check_classes, check_positive, check_references, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, full_precision, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add
+from ..core.similarity import full_precision
 from ..core.terms import LogSumExp
 
 

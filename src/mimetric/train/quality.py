@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -43,6 +44,6 @@ def ceiling(labels: Tensor) -> dict[str, float] | None:
     drawn = labels[drawn_rows(labels, INFORMATION_ROWS)]
     return {
         "rows": len(drawn),
-        "classes": len(drawn.unique()),
+        "classes": len(torch.unique(drawn)),
         "label_entropy": label_entropy(drawn).item(),
     }
