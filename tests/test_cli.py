@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import mimetric
-from mimetric import catalog
-from mimetric.cli import app, main
+from mimetric import catalog, recipes
+from mimetric.cli import command_line, main
 from mimetric.core.errors import InputError
 from mimetric.train.options import CompareOptions
 from sample_results import sample_results
@@ -33,7 +33,8 @@ SMALL = [
 
 
 def parsed(*words: str) -> CompareOptions:
-    _, bound, _ = app.parse_args(["compare", *words], exit_on_error=False, print_error=False)
+    tokens = ["compare", *words]
+    _, bound, _ = command_line(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
     options = bound.arguments.get("options", CompareOptions())
     assert isinstance(options, CompareOptions)
     return options
@@ -52,9 +53,10 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return results
 
 
-def test_help_loads_no_torch() -> None:
+@pytest.mark.parametrize("words", ["compare --help", "reproduce --help", "reproduce --list"])
+def test_help_loads_no_torch(words: str) -> None:
     code = (
-        "import sys, mimetric.cli as c; code = c.main(['compare', '--help']);"
+        f"import sys, mimetric.cli as c; code = c.main({words.split()});"
         "print(code, sorted({'torch', 'numpy', 'sklearn', 'accelerate', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -86,7 +88,10 @@ def test_flags_become_options_and_underscores_are_accepted() -> None:
     ("words", "line"),
     [
         ("comprae", 'mimetric: unknown command "comprae"; did you mean "compare"?'),
-        ("--bogus", 'mimetric: unknown command "--bogus"; available commands: compare, objectives'),
+        (
+            "--bogus",
+            'mimetric: unknown command "--bogus"; available commands: compare, objectives, reproduce',
+        ),
         (
             "compare --bacht-size 3",
             "mimetric compare: unknown option: --bacht-size; did you mean --batch-size?",
@@ -108,6 +113,49 @@ def test_flags_become_options_and_underscores_are_accepted() -> None:
         ),
         ("compare --seeds 0", "mimetric compare: seeds must be a whole number, at least 1, got 0; try 3"),
         ("objectives --x", "mimetric objectives: unknown option: --x; see mimetric objectives --help"),
+        (
+            "reproduce",
+            f"mimetric reproduce: name recipes, or give --all; there are {', '.join(recipes.names())}",
+        ),
+        (
+            "reproduce --all boudiaf2020",
+            f"mimetric reproduce: name recipes, or give --all; there are {', '.join(recipes.names())}",
+        ),
+        (
+            "reproduce boudiaf202",
+            "mimetric reproduce: unknown recipe 'boudiaf202'; did you mean boudiaf2020?",
+        ),
+        (
+            "reproduce --quick boudiaf202",
+            "mimetric reproduce: unknown recipe 'boudiaf202'; did you mean boudiaf2020?",
+        ),
+        (
+            "reproduce boudiaf202 --data digits",
+            "mimetric reproduce: unknown recipe 'boudiaf202'; did you mean boudiaf2020?",
+        ),
+        ("reproduce --lst", "mimetric reproduce: unknown option: --lst; did you mean --list?"),
+        (
+            "reproduce boudiaf2020 --toy-step 3",
+            "mimetric reproduce: unknown option: --toy-step; did you mean --toy-steps?",
+        ),
+        (
+            "reproduce boudiaf2020 --steps many",
+            'mimetric reproduce: invalid value for --steps: unable to convert "many" into int; '
+            "see mimetric reproduce --help",
+        ),
+        ("reproduce boudiaf2020 --steps 0", "mimetric reproduce: boudiaf2020: steps must be > 0, got 0"),
+        (
+            "reproduce boudiaf2020 --seeds 0",
+            "mimetric reproduce: seeds must be a whole number, at least 1, got 0; try 3",
+        ),
+        (
+            "reproduce boudiaf2020 --out .",
+            "mimetric reproduce: out: must be a file in a folder that is there, got .; name another by --out",
+        ),
+        (
+            "reproduce boudiaf2020 --out no/where.md",
+            "mimetric reproduce: out: must be a file in a folder that is there, got no/where.md; name another by --out",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -232,3 +280,115 @@ def test_objectives_lists_the_catalog(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(name in text for name in names)
     assert main(["objectives", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)) == names
+
+
+RESULT = {
+    "name": "boudiaf2020", "header": recipes.header("boudiaf2020"), "settings": {"steps": 3}, "seeds": [0],
+    "measured": {}, "claims": [], "seconds": 1.0, "environment": {"packages": {"torch": "2"}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, int]]:
+    """`reproduce` runs nothing: what it was asked to run, with which options and how many seeds."""
+    heard: list[tuple[str, Any, int]] = []
+
+    def reproduce(recipe: Any, options: Any, *, seeds: int, **_: object) -> dict[str, Any]:
+        heard.append((recipe.name, options, seeds))
+        return RESULT
+
+    monkeypatch.setattr("mimetric.train.recipe.reproduce", reproduce)
+    return heard
+
+
+def test_the_help_of_a_recipe_shows_its_claim_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "boudiaf2020", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert recipes.header("boudiaf2020")["title"] in text
+    assert "--toy-steps INT Optimizer steps there" in text
+    assert "[default: glyphs]" in text
+    assert "[default: 70]" in text
+    assert main(["reproduce", "boudiaf2020", "--quick", "--help"]) == 0
+    assert "[default: 70]" not in capsys.readouterr().out
+
+
+def test_flags_of_a_recipe_become_its_options(asked: list[Any]) -> None:
+    recipe = recipes.load("boudiaf2020")
+    for words in ([], ["--seeds", "5", "--steps=400"], ["--quick"], ["--quick", "--steps", "400"]):
+        assert main(["reproduce", "boudiaf2020", *words]) == 0
+    assert asked == [
+        ("boudiaf2020", recipe.options(), 3),
+        ("boudiaf2020", recipe.options(), 5),
+        ("boudiaf2020", recipe.quick(), 3),
+        ("boudiaf2020", recipe.quick(steps=400), 3),
+    ]
+
+
+@pytest.mark.usefixtures("asked")
+def test_all_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--all"]) == 2
+    assert capsys.readouterr().err == (
+        "mimetric reproduce: out: must be a file in a folder that is there, got docs/reproduced.md; "
+        "name another by --out\n"
+    )
+    assert main(["reproduce", "--all", "--quick"]) == 0
+    assert not list(tmp_path.iterdir())
+    Path("docs").mkdir()
+    assert main(["reproduce", "--all"]) == 0
+    assert main(["reproduce", "boudiaf2020", "--out", "one.md"]) == 0
+    assert Path("one.md").read_text() == Path("docs/reproduced.md").read_text()
+    assert "## boudiaf2020" in Path("one.md").read_text()
+
+
+def test_all_runs_every_recipe_and_a_name_given_twice_runs_once(asked: list[Any]) -> None:
+    assert main(["reproduce", "--all", "--quick"]) == 0
+    assert [name for name, _, _ in asked] == recipes.names()
+    asked.clear()
+    assert main(["reproduce", "boudiaf2020", "boudiaf2020"]) == 0
+    assert len(asked) == 1
+
+
+def test_the_page_stays_where_a_recipe_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("as it was")
+
+    def reproduce(*_: object, **__: object) -> None:
+        raise InputError("no")
+
+    monkeypatch.setattr("mimetric.train.recipe.reproduce", reproduce)
+    assert main(["reproduce", "boudiaf2020", "--out", str(page)]) == 2
+    assert page.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_reproduces_on_real_data(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["reproduce", "boudiaf2020", "--quick", "--seeds", "1", "--steps", "1", "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)["boudiaf2020"]
+    assert found["settings"]["steps"] == 1
+    assert {claim["verdict"] for claim in found["claims"]} == {"inconclusive"}
+    assert "boudiaf2020, seed 0: " in err
+
+
+def test_lists_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--list"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in recipes.names():
+        assert f"{name} {recipes.header(name)['title']} {recipes.header(name)['Claim']}" in text
+    assert main(["reproduce", "--list", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == recipes.names()
+
+
+def test_ctrl_c_in_a_recipe_promises_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reproduce(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mimetric.train.recipe.reproduce", reproduce)
+    assert main(["reproduce", "boudiaf2020"]) == 130
+    assert capsys.readouterr().err == "mimetric reproduce: stopped by Ctrl-C\n"

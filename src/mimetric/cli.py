@@ -9,14 +9,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain, count, takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import mimetric
+from mimetric import recipes
 from mimetric.core.errors import InputError
+from mimetric.core.files import writable_folder, write_whole
 from mimetric.train.options import CompareOptions
 
 try:
@@ -24,12 +26,6 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"mimetric: {error.name} is not installed; the command needs: pip install 'mimetric[app]'")
 
-app = App(
-    name="mimetric",
-    help="Which metric-learning objective fits your data, why it works, and what it costs.",
-    version=mimetric.__version__,
-    default_parameter=Parameter(negative=()),
-)
 AsJson = Annotated[bool, Parameter(name="--json")]
 
 
@@ -38,10 +34,14 @@ def main(tokens: Sequence[str] | None = None) -> int:
 
     0 is success, 2 a mistake of the user (one line on stderr says which), 130 Ctrl-C.
     """
+    # Before torch loads: threads that wait for each other give way soon.  If they spin as long as they do unless
+    # told, a step takes 20 times as long once anything else wants a core (4 times like this); on idle cores
+    # giving way costs a tenth to a third.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     tokens = sys.argv[1:] if tokens is None else tokens
     place = " ".join(["mimetric", *tokens[:1]])
     try:
-        command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        command, bound, _ = command_line(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
         command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
         place = " ".join(["mimetric", *(error.command_chain or ())])
@@ -49,11 +49,39 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _failed(place, str(error), 2)
     except KeyboardInterrupt:
-        return _failed(place, "stopped by Ctrl-C; runs that had ended are kept", 130)
+        kept = "; runs that had ended are kept" if tokens[:1] == ["compare"] else ""
+        return _failed(place, f"stopped by Ctrl-C{kept}", 130)
     return 0
 
 
-@app.command
+def command_line(tokens: Sequence[str] = ()) -> App:
+    """The commands and their flags; `reproduce` has the flags of the one recipe that is named, if one is.
+
+    Raises:
+        InputError: the words name a recipe that there is not.
+    """
+    app = App(
+        name="mimetric",
+        help="Which metric-learning objective fits your data, why it works, and what it costs.",
+        version=mimetric.__version__,
+        default_parameter=Parameter(negative=()),
+    )
+    app.command(compare)
+    app.command(objectives)
+    words = tokens[1:] if tokens[:1] == ["reproduce"] else []
+    for name in takewhile(lambda word: not word.startswith("-"), words):
+        recipes.header(name)  # says an unknown recipe before its flags are looked at
+    named = set(words) & set(recipes.names())
+    if len(named) == 1:
+        recipe = recipes.load(*named)
+        app.command(
+            _reproduce(recipe.quick if "--quick" in words else recipe.options), help=_about(recipe.header)
+        )
+    else:
+        app.command(_reproduce(None))
+    return app
+
+
 def compare(
     *, options: Annotated[CompareOptions, Parameter(name="*")] = CompareOptions(), as_json: AsJson = False
 ) -> None:
@@ -65,11 +93,6 @@ def compare(
     Args:
         as_json: Print the content of results.json on stdout in place of the table.
     """
-    # Before torch loads: threads that wait for each other give way soon.  If they spin as long as they do unless
-    # told, a step takes 20 times as long once anything else wants a core (4 times like this); on idle cores
-    # giving way costs a tenth to a third.
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
     from mimetric.report.page import write_report
     from mimetric.report.progress import shown_progress
     from mimetric.report.table import print_comparison
@@ -89,7 +112,6 @@ def compare(
         print_comparison(results, page)
 
 
-@app.command
 def objectives(*, as_json: AsJson = False) -> None:
     """List the objectives: what an anchor is compared with, both sides of the loss, options and paper.
 
@@ -105,6 +127,89 @@ def objectives(*, as_json: AsJson = False) -> None:
         print(json.dumps(listed, allow_nan=False))
     else:
         print_objectives(listed)
+
+
+def _reproduce(flags: type | None) -> Callable[..., None]:
+    """The command `reproduce`; the fields of a recipe's options are flags too."""
+
+    def reproduce(
+        *names: str,
+        options: Any = None,
+        seeds: int = 3,
+        quick: bool = False,
+        every: Annotated[bool, Parameter(name="--all")] = False,
+        listed: Annotated[bool, Parameter(name="--list")] = False,
+        out: Path | None = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Measure the claims of papers, small and on real data, and judge them.
+
+        Alone, a recipe has flags of its own: mimetric reproduce NAME --help.
+
+        Args:
+            names: Recipes; --list shows them.
+            seeds: Seeds 0, 1, ...; intervals are over them.
+            quick: Run in seconds; its numbers say little.
+            every: Run every recipe, and write docs/reproduced.md unless --quick.
+            listed: Show name and claim of every recipe, and run none.
+            out: File to write what was measured to, as markdown.
+            as_json: Print what was measured on stdout, as one JSON object of recipes by name.
+        """
+        if listed:
+            _print_recipes(as_json)
+            return
+        if every == bool(names):
+            raise InputError(f"name recipes, or give --all; there are {', '.join(recipes.names())}")
+        if every and not quick and out is None:
+            out = Path("docs/reproduced.md")
+        chosen = recipes.names() if every else list(dict.fromkeys(names))
+        _run_recipes(chosen, options, seeds=seeds, quick=quick, out=out, as_json=as_json)
+
+    own = Parameter(parse=False) if flags is None else Parameter(name="*", group="Parameters of the recipe")
+    reproduce.__annotations__["options"] = Annotated[flags or Any, own]
+    return reproduce
+
+
+def _print_recipes(as_json: bool) -> None:
+    from mimetric.report.claims import print_headers
+
+    headers = {name: recipes.header(name) for name in recipes.names()}
+    if as_json:
+        print(json.dumps(headers))
+    else:
+        print_headers(headers)
+
+
+def _run_recipes(
+    names: Sequence[str], options: Any, *, seeds: int, quick: bool, out: Path | None, as_json: bool
+) -> None:
+    from mimetric.report.claims import markdown, print_recipe
+    from mimetric.report.progress import shown_progress
+    from mimetric.train.recipe import reproduce
+
+    if out:
+        if out.is_dir() or not out.parent.is_dir():
+            raise InputError(
+                f"out: must be a file in a folder that is there, got {out}; name another by --out"
+            )
+        writable_folder(out.parent)
+    chosen = [recipes.load(name) for name in names]
+    results = {}
+    for recipe in chosen:
+        own = options or (recipe.quick if quick else recipe.options)()
+        with shown_progress() as progress:
+            results[recipe.name] = reproduce(recipe, own, seeds=seeds, progress=progress)
+        if not as_json:
+            print_recipe(results[recipe.name])
+    if as_json:
+        print(json.dumps(results, allow_nan=False))
+    if out:
+        write_whole(out, markdown(results).encode())
+
+
+def _about(header: Mapping[str, str]) -> str:
+    """A recipe's header as the text above its flags."""
+    return "\n\n".join(text if name == "title" else f"{name}: {text}" for name, text in header.items())
 
 
 def _unused(folder: Path) -> Path:

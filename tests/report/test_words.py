@@ -6,7 +6,7 @@ import pytest
 
 from mimetric.report import words
 from mimetric.train.options import CompareOptions
-from sample_results import sample_results
+from sample_results import sample_results, without_validation
 
 
 def test_verdict_names_best_tied_and_baselines() -> None:
@@ -66,11 +66,28 @@ def test_marks_and_legend_agree() -> None:
 
 
 def test_caveats_depend_on_what_was_run() -> None:
-    results = sample_results(seeds=1)
-    results["data"]["validation"] = {"items": 0, "classes": 0}
+    results = without_validation(sample_results(seeds=1))
     said = " ".join(words.caveats(results))
-    for part in ("One seed", "No validation items", "still improving"):
+    for part in (
+        "One seed",
+        "No validation items",
+        "still improving",
+        "I(Z;Y) is estimated from at most 2,000 rows",
+    ):
         assert part in said
+    assert "I(Z;Y)" not in " ".join(words.caveats(results | {"information": None}))
+
+
+def test_both_views_are_explained_modestly() -> None:
+    linear, nearest, table = words.views(sample_results())
+    assert "on average a lower bound" in linear
+    assert "neither bound" in nearest
+    assert table == "In the table: on 2,000 test items of 254 classes, with H(Y) = 5.52 nats."
+
+
+def test_one_seed_has_no_band() -> None:
+    assert words.line(sample_results()) == "Line: mean of 3 seeds; band: lowest to highest."
+    assert "band" not in words.line(sample_results(seeds=1))
 
 
 @pytest.mark.parametrize(
@@ -87,13 +104,13 @@ def test_setting_says_which_model_is_judged(select: str, part: str) -> None:
 
 
 def test_command_parses_to_the_same_options() -> None:
-    from mimetric.cli import app
+    from mimetric.cli import command_line
 
     results = sample_results()
     results["data"]["spec"] = "npz:/a folder/x.npz"
     tokens = shlex.split(words.command(results))
     assert tokens[0] == "mimetric"
-    _, bound, _ = app.parse_args(tokens[1:], exit_on_error=False, print_error=False)
+    _, bound, _ = command_line(tokens[1:]).parse_args(tokens[1:], exit_on_error=False, print_error=False)
     options = bound.arguments["options"]
     assert isinstance(options, CompareOptions)
     assert (options.data, options.steps, options.seeds) == ("npz:/a folder/x.npz", 500, 3)

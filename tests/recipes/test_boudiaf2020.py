@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from mimetric.core.errors import InputError
+from mimetric.recipes.boudiaf2020 import Options, Quick, encoder, images, measure, retrieval, some_classes
+
+OMNIGLOT = Path(__file__).parents[2].parent / "shared" / "data" / "omniglot" / "omniglot_28.npz"
+Small = Callable[[str], dict[str, Any]]
+
+
+def test_cross_entropy_lowers_a_pairwise_loss_it_never_sees(small: Small) -> None:
+    found = {name: metric["mean"] for name, metric in small("boudiaf2020")["measured"].items()}
+    assert found["toy_spce_first"] == pytest.approx(math.log(10), abs=0.1)  # ten classes, not yet told apart
+    assert found["toy_ce_last"] < found["toy_spce_last"] < found["toy_spce_first"]
+    assert min(found["toy_accuracy_ce"], found["toy_accuracy_spce"]) > 0.5
+
+
+def test_pixels_find_as_scikit_learn_has_it(small: Small) -> None:
+    data, rng, options = images("glyphs", unseen=True), np.random.default_rng(0), Quick()
+    some_classes(data.split.train, data, options.classes, rng)
+    rows = some_classes(data.split.test, data, options.unseen, rng)
+    x, y = data.x[rows].reshape(len(rows), -1).astype(float), data.y[rows]
+    nearest = NearestNeighbors(n_neighbors=1, metric="cosine").fit(x).kneighbors(return_distance=False)
+    recall = float(np.mean(y[nearest[:, 0]] == y))
+    found = small("boudiaf2020")["measured"]["recall_pixels"]["mean"]
+    assert found == pytest.approx(recall, abs=0.01)  # but for ties
+
+
+def test_classes_are_drawn_whole_and_by_the_seed() -> None:
+    data = images("glyphs", unseen=True)
+    part = data.split.test
+    drawn = [some_classes(part, data, 5, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert np.array_equal(drawn[0], part[np.isin(data.y[part], data.y[drawn[0]])])
+    assert len(np.unique(data.y[drawn[0]])) == 5
+    assert np.array_equal(some_classes(part, data, 10**6, np.random.default_rng(0)), part)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (1, 28, 28), (3, 9, 30)])
+def test_the_encoder_takes_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    assert encoder(*shape)(torch.zeros(2, *shape)).shape == (2, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": "digits"}, "digits: its test classes must be unseen in training, as those of glyphs"),
+        ({"toy": "glyphs"}, "glyphs: its test classes must be trained on, as those of digits"),
+        ({"data": "npz:vectors.npz"}, r"npz:vectors.npz: must hold images of 4 x 4 or more, got rows of shape \(3,\)"),
+        ({"data": "glyhps"}, "unknown data 'glyhps'; did you mean glyphs"),
+    ],
+)  # fmt: skip
+def test_data_that_do_not_fit(
+    changes: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("vectors.npz", x=np.random.rand(80, 3), y=np.arange(80) % 20)
+    with pytest.raises(InputError, match=message):
+        measure(replace(Quick(), **changes), seed=0)
+
+
+@pytest.mark.parametrize("name", ["unseen", "steps", "toy_steps"])
+def test_a_size_below_one_is_an_error(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^boudiaf2020: {name} must be > 0, got 0$"):
+        Options(**{name: 0})
+
+
+def test_one_class_cannot_be_trained_on() -> None:
+    with pytest.raises(InputError, match=r"^boudiaf2020: classes must be at least 2, got 1$"):
+        Options(classes=1)
+
+
+@pytest.mark.skipif(not OMNIGLOT.exists(), reason="Omniglot is not in ../shared/data")
+def test_on_omniglot() -> None:
+    data = images(f"npz:{OMNIGLOT}", unseen=True)
+    found = retrieval(data, Quick(), seed=0)
+    assert 0.4 < found["recall_pixels"] < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OMNIGLOT.exists(), reason="Omniglot is not in ../shared/data")
+def test_the_header_says_what_omniglot_gives() -> None:
+    """One seed of the header's Omniglot numbers, within what machines may differ by."""
+    found = retrieval(images(f"npz:{OMNIGLOT}", unseen=True), Options(), seed=0)
+    expected = {"recall_pixels": 0.508, "recall_ce": 0.799, "recall_contrastive": 0.801,
+                "recall_multi_similarity": 0.835}  # fmt: skip
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=0.03)
