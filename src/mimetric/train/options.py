@@ -90,7 +90,7 @@ class CompareOptions(FitOptions):
     """Seeds 0, 1, ... for each objective; intervals are over them."""
     select: Select = "last"
     """Which model is judged: that of the last step, or of the probe best on validation classes."""
-    probes: int = 6
+    probes: int = 5
     """Times in a run that validation is measured, evenly spread; the last is at the end."""
     out: Path = Path("runs/compare")
     """Folder for results.json, results.csv and a checkpoint per objective and seed."""
