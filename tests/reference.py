@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, log, sqrt
+from math import acosh, exp, log, sqrt
 
 Vector = list[float]
 
@@ -28,11 +28,31 @@ def unit(rows: list[Vector]) -> list[Vector]:
     return [[v / sqrt(dot(a, a)) if dot(a, a) else 0.0 for v in a] for a in rows]
 
 
+def noise_to_signal(a: Vector, b: Vector) -> float:
+    def variance(x: Vector) -> float:
+        middle = sum(x) / len(x)
+        return sum((v - middle) ** 2 for v in x) / len(x)
+
+    signal = variance(a)
+    return -variance([p - q for p, q in zip(a, b, strict=True)]) / signal if signal else 0.0
+
+
+def hyperbolic(a: Vector, b: Vector) -> float:
+    def inside(x: Vector) -> Vector:
+        length = sqrt(dot(x, x))
+        return [v / length * (1 - 1e-5) for v in x] if length > 1 - 1e-5 else x
+
+    a, b = inside(a), inside(b)
+    return -acosh(1 - 2 * squared(a, b) / ((1 - dot(a, a)) * (1 - dot(b, b))))
+
+
 SIMILARITIES = {
     "cosine": cosine,
     "dot": dot,
     "negative_squared_euclidean": squared,
     "negative_euclidean": euclidean,
+    "negative_snr": noise_to_signal,
+    "negative_poincare": hyperbolic,
 }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,22 +14,75 @@ from strategies import batches
 def product(similarity, x, y=None):
     lifted = lift(similarity, x, y)
     sim = lifted.anchors @ lifted.references.T
-    return -(-sim).clamp(min=0).sqrt() if lifted.root else sim
+    return sim if lifted.map is None else lifted.map.plain(sim.clamp(max=0))
+
+
+def noise_to_signal(x, y):
+    variance = x.var(1, correction=0)[:, None]
+    ratio = (x[:, None] - y[None]).var(2, correction=0) / variance
+    return torch.where(variance == 0, 0, ratio)
+
+
+def hyperbolic(x, y):
+    length = [rows.norm(dim=1, keepdim=True).clamp(min=1e-300) for rows in (x, y)]
+    x, y = (torch.where(n > 1 - 1e-5, rows / n * (1 - 1e-5), rows) for rows, n in zip((x, y), length))
+    gap = (1 - x.square().sum(1))[:, None] * (1 - y.square().sum(1))
+    return torch.acosh(1 + 2 * (x[:, None] - y[None]).square().sum(2) / gap)
 
 
 @given(batch=batches())
 def test_lifts_give_the_similarities(batch):
-    x, y = batch[0], batch[0].flip(0) * 2 + 1
+    x, y = batch[0] / 4, batch[0].flip(0) / 2 + 0.25
     distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     expected = {
         "cosine": F.cosine_similarity(x[:, None], y[None], dim=2),
         "dot": x @ y.T,
         "negative_squared_euclidean": -distance.square(),
         "negative_euclidean": -distance,
+        "negative_snr": -noise_to_signal(x, y),
+        "negative_poincare": -hyperbolic(x, y),
     }
     assert set(expected) == set(SIMILARITIES)
     for similarity, sim in expected.items():
-        torch.testing.assert_close(product(similarity, x, y), sim, rtol=1e-9, atol=1e-6)
+        # On the rim of the ball the denominator is 4e-10: equal rows there are 1e-2 apart by a product.
+        slack = 0.02 if similarity == "negative_poincare" else 1e-6
+        torch.testing.assert_close(product(similarity, x, y), sim, rtol=1e-6, atol=slack)
+
+
+def test_noise_to_signal_of_two_rows():
+    # x = (1, -1) has variance 1; y - x = (0, 4) has variance 4.
+    x, y = torch.tensor([[1.0, -1.0]]), torch.tensor([[1.0, 3.0]])
+    assert product("negative_snr", x, y).item() == pytest.approx(-4)
+    assert product("negative_snr", y, x).item() == pytest.approx(-4)
+    assert product("negative_snr", 2 * x, y).item() == pytest.approx(-2.25)  # variances 9 and 4
+
+
+def test_hyperbolic_distance_of_two_rows():
+    # From the origin to r it is 2 artanh r, and along a diameter distances add up.
+    x, y = torch.tensor([[0.0, 0.0], [0.5, 0.0]]), torch.tensor([[0.5, 0.0], [-0.2, 0.0]])
+    half, fifth = 2 * math.atanh(0.5), 2 * math.atanh(0.2)
+    expected = torch.tensor([[half, fifth], [0.0, half + fifth]])
+    torch.testing.assert_close(-product("negative_poincare", x, y), expected, atol=1e-3, rtol=1e-5)
+
+
+def test_short_hyperbolic_distances_keep_their_digits():
+    x = torch.tensor([[0.3, 0.0]], dtype=torch.float64)
+    y = torch.tensor([[0.3 + 1e-6, 0.0]], dtype=torch.float64)
+    assert -product("negative_poincare", x, y).item() == pytest.approx(2e-6 / (1 - 0.09), rel=1e-3)
+
+
+@pytest.mark.parametrize("similarity", ["negative_euclidean", "negative_poincare"])
+def test_a_map_in_place_is_the_map(similarity):
+    x = torch.rand(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
+    lifted = lift(similarity, x)
+    plain = (lifted.anchors @ lifted.references.T).fill_diagonal_(0).detach().requires_grad_()
+    value = lifted.map.plain(plain)
+    [slope] = torch.autograd.grad(value.sum(), plain)
+    block = plain.detach().clone()
+    steepness = lifted.map.apply_(block)
+    torch.testing.assert_close(block, value.detach())
+    torch.testing.assert_close(1 / steepness, slope)
+    assert (slope.diagonal() == 0).all()
 
 
 def test_the_same_rows_are_lifted_once():
@@ -54,7 +109,7 @@ def test_a_short_distance_by_a_product_loses_digits():
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_lifts_have_first_and_second_derivatives(similarity):
-    x, y = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x, y = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
 
     def sim(x):
         return lift(similarity, x, y).anchors.square().sum(1)

@@ -18,6 +18,7 @@ from torch import Tensor
 from .classes import Classes
 from .forms import Form, Side
 from .reduce import Mean
+from .similarity import Map
 
 # Numbers held for one block: 8 MiB in float32.  Enough rows for products at full speed, few enough
 # to stay near the cores.
@@ -34,7 +35,7 @@ class Problem:
     classes: Classes
     weights: tuple[float, float]  # of tightness and contrast in the value
     bounded: bool  # similarities lie in [-1, 1]
-    root: bool  # they are -sqrt(-product)
+    map: Map | None  # of the product
     product_type: torch.dtype | None  # of the similarity product, under autocast
     block: int | None
     wants_gradient: bool
@@ -42,9 +43,8 @@ class Problem:
     def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
         """The value by autograd on the whole matrix: the formula that the blocks compute."""
         sim = anchors @ (anchors if others is None else others).T
-        if self.root:
-            apart = sim < 0
-            sim = torch.where(apart, -torch.where(apart, -sim, 1).sqrt(), 0)
+        if self.map is not None:
+            sim = self.map.plain(sim)
         sides = self.form.plain(self.classes.of(slice(None)).rows(sim), tensors)
         return self.weighted(sides, [_at_least_1(_count(side, len(anchors))) for side in sides])
 
@@ -55,9 +55,14 @@ class Problem:
             start=_total(sides[0]).new_zeros(()),
         )
 
+    @property
+    def blocks_held(self) -> int:
+        """How many arrays of the size of a block are alive at once."""
+        return self.form.blocks_held * (1 if self.map is None else 2)
+
     def blocks(self, n: int, m: int) -> list[slice]:
         """Chosen by elements, not rows: few anchors against many references, or many positives, need fewer."""
-        each = m * self.form.blocks_held * (2 if self.root else 1) + _NEAR_ELEMENTS * self.classes.longest
+        each = m * self.blocks_held + _NEAR_ELEMENTS * self.classes.longest
         rows = self.block or max(1, _BLOCK_ELEMENTS // each)
         return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
 
@@ -121,9 +126,7 @@ def _product(problem: Problem, x: Tensor, references: Tensor, buffer: Tensor) ->
 
 
 def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, ...]) -> Opened:
-    distance = sim.neg_().clamp_(min=0).sqrt_().clone() if problem.root else None
-    if problem.root:
-        sim.neg_()
+    steepness = None if problem.map is None else problem.map.apply_(sim)
     with torch.set_grad_enabled(problem.wants_gradient):
         here = tuple((t if t.ndim == 0 else t[block]).detach().requires_grad_() for t in tensors)
         tightness, contrast, slopes_of_ = problem.form.opened_(
@@ -132,8 +135,8 @@ def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, 
 
     def slopes_(cost: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         to_tensors = slopes_of_(cost)
-        if distance is not None:  # d sqrt(u) = du / (2 sqrt(u)), and 0 at distance 0
-            sim.div_(distance.masked_fill_(distance == 0, torch.inf).mul_(2))
+        if steepness is not None:
+            sim.div_(steepness)
         return sim, to_tensors
 
     return Opened(block, (tightness, contrast), slopes_)

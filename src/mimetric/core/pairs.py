@@ -166,7 +166,7 @@ class PairSums:
             self._classes(),
             weights,
             lifted.bounded,
-            lifted.root,
+            lifted.map,
             product_type=self._product_type(similarity),
             block=self.pairing.block,
             wants_gradient=torch.is_grad_enabled(),
@@ -195,7 +195,11 @@ class PairSums:
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""
         device = self.embeddings.device.type
-        if not torch.is_autocast_enabled(device) or self.form.scale > 20 or "euclidean" in similarity:
+        if (
+            not torch.is_autocast_enabled(device)
+            or self.form.scale > 20
+            or similarity not in ("cosine", "dot")
+        ):
             return None
         return torch.get_autocast_dtype(device)
 

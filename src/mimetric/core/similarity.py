@@ -6,26 +6,64 @@ Nearer is always larger.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
-Similarity = Literal["cosine", "dot", "negative_squared_euclidean", "negative_euclidean"]
+Similarity = Literal[
+    "cosine", "dot", "negative_squared_euclidean", "negative_euclidean", "negative_snr", "negative_poincare"
+]
 SIMILARITIES: tuple[Similarity, ...] = (
-    "cosine", "dot", "negative_squared_euclidean", "negative_euclidean",
+    "cosine", "dot", "negative_squared_euclidean", "negative_euclidean", "negative_snr", "negative_poincare",
 )  # fmt: skip
+_BALL = 1 - 1e-5  # rows beyond it are drawn onto it: at the rim of the ball distances are infinite
+
+
+class Map(Protocol):
+    """A monotone function of products p <= 0, with slope 0 at p = 0: nothing pulls equal rows apart."""
+
+    def plain(self, product: Tensor) -> Tensor:
+        """The function by autograd."""
+
+    def apply_(self, product: Tensor) -> Tensor:
+        """The same in place; returns 1 / slope, infinite at p = 0."""
+
+
+class NegativeRoot:
+    r""":math:`-\sqrt{-p}`."""
+
+    def plain(self, product: Tensor) -> Tensor:
+        apart = product < 0
+        return torch.where(apart, -torch.where(apart, -product, 1).sqrt(), 0)
+
+    def apply_(self, product: Tensor) -> Tensor:
+        steepness = product.neg_().clamp_(min=0).sqrt_().mul(2)  # d sqrt(u) = du / (2 sqrt(u))
+        product.neg_()
+        return steepness.masked_fill_(steepness == 0, torch.inf)
+
+
+class NegativeArcosh:
+    r""":math:`-\operatorname{arcosh}(1 - p) = -2 \operatorname{arsinh} \sqrt{-p / 2}`, which keeps small distances."""
+
+    def plain(self, product: Tensor) -> Tensor:
+        apart = product < 0
+        return torch.where(apart, -2 * (torch.where(apart, -product, 1) / 2).sqrt().asinh(), 0)
+
+    def apply_(self, product: Tensor) -> Tensor:
+        product.neg_().clamp_(min=0)
+        steepness = product.add(2).mul_(product).sqrt_()  # sinh of the distance
+        product.div_(2).sqrt_().asinh_().mul_(-2)
+        return steepness.masked_fill_(steepness == 0, torch.inf)
 
 
 class Lifted(NamedTuple):
-    """Both sides of a similarity: sim = anchors @ references.T, then -sqrt(-sim) where `root`."""
+    """Both sides of a similarity: sim = anchors @ references.T, then the map where there is one."""
 
     anchors: Tensor
-    references: (
-        Tensor  # the very same tensor as `anchors` where a set is compared with itself by cosine or dot
-    )
-    bounded: bool  # |sim| <= 1
-    root: bool
+    references: Tensor  # the very tensor `anchors` where a set is compared with itself by cosine or dot
+    bounded: bool = False  # |sim| <= 1
+    map: Map | None = None
 
 
 def lift(similarity: Similarity, anchors: Tensor, references: Tensor | None = None) -> Lifted:
@@ -36,20 +74,57 @@ def lift(similarity: Similarity, anchors: Tensor, references: Tensor | None = No
     - negative_squared_euclidean: :math:`-|x - y|^2`, as (d + 2)-wide rows.  Both sides are first
       moved by the mean reference, which changes no distance and loses fewer digits; still, by a product
       in float32, the distance of two unit rows that are 1e-3 apart is off by 9% (median; half at worst);
-    - negative_euclidean: its root, slope 0 at distance 0.
+    - negative_euclidean: its root, slope 0 at distance 0;
+    - negative_snr: :math:`-\operatorname{Var}(x - y) / \operatorname{Var}(x)`, variances over the d numbers of a
+      row: the noise that turns the anchor x into y beside its signal (Yuan et al., CVPR 2019).  Not symmetric;
+      0, with a zero gradient, for a constant anchor;
+    - negative_poincare: minus the hyperbolic distance in the Poincare ball of curvature -1 (Nickel and Kiela, NIPS
+      2017), :math:`-\operatorname{arcosh}(1 + 2 |x - y|^2 / ((1 - |x|^2)(1 - |y|^2)))`.  Rows of length above
+      1 - 1e-5 are drawn onto that length first.
 
     ``references=None`` compares the anchors with themselves.
     """
     others = anchors if references is None else references
     if similarity == "dot":
-        return Lifted(anchors, others, bounded=False, root=False)
+        return Lifted(anchors, others)
     if similarity == "cosine":
         unit = normalized(anchors)
-        return Lifted(unit, unit if references is None else normalized(others), True, False)
+        return Lifted(unit, unit if references is None else normalized(others), bounded=True)
+    if similarity == "negative_snr":
+        return _signal_to_noise(anchors, others)
+    if similarity == "negative_poincare":
+        return _poincare(anchors, others)
+    left, right = _widened(anchors, others)
+    return Lifted(left, right, map=NegativeRoot() if similarity == "negative_euclidean" else None)
+
+
+def _widened(anchors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (., d + 2) whose products are minus squared distances."""
     middle = others.detach().mean(0) if len(others) else 0.0
     left = _Widened.apply(anchors, middle, -2, -1)  # type: ignore[no-untyped-call]
-    right = _Widened.apply(others, middle, -1, -2)  # type: ignore[no-untyped-call]
-    return Lifted(left, right, bounded=False, root=similarity == "negative_euclidean")
+    return left, _Widened.apply(others, middle, -1, -2)  # type: ignore[no-untyped-call]
+
+
+def _signal_to_noise(anchors: Tensor, others: Tensor) -> Lifted:
+    centered = anchors - anchors.mean(1, keepdim=True)
+    left, right = _widened(centered, others - others.mean(1, keepdim=True))
+    signal = centered.square().sum(1, keepdim=True)
+    silent = signal == 0
+    return Lifted(torch.where(silent, 0, left / torch.where(silent, 1, signal)), right)
+
+
+def _poincare(anchors: Tensor, others: Tensor) -> Lifted:
+    anchors, others = _inside(anchors), _inside(others)
+    left, right = _widened(anchors, others)
+    gap = [1 - x.square().sum(1, keepdim=True) for x in (anchors, others)]
+    return Lifted(2 * left / gap[0], right / gap[1], map=NegativeArcosh())
+
+
+def _inside(x: Tensor) -> Tensor:
+    """Rows in the ball, those outside on its rim."""
+    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    beyond = length > _BALL
+    return torch.where(beyond, x / torch.where(beyond, length, 1) * _BALL, x)
 
 
 def full_precision(x: Any) -> Any:
