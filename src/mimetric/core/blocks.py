@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .average import Average, Side, per_anchor
 from .classes import Classes
-from .forms import Form, Side
+from .forms import Form
 from .reduce import Mean
 from .similarity import Map
 
@@ -25,6 +26,9 @@ from .similarity import Map
 _BLOCK_ELEMENTS = 1 << 21
 # What autograd keeps of a positive (its place, its similarity, copies), counted in elements.
 _NEAR_ELEMENTS = 12
+
+Counts = tuple[Tensor | None, Tensor | None]
+"""What each side of some anchors counts; None is one number per anchor."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,34 @@ class Problem:
     product_type: torch.dtype | None  # of the similarity product, under autocast
     block: int | None
     wants_gradient: bool
+    average: Average
 
     def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
         """The value by autograd on the whole matrix: the formula that the blocks compute."""
         sim = anchors @ (anchors if others is None else others).T
         if self.map is not None:
             sim = self.map.plain(sim)
-        sides = self.form.plain(self.classes.of(slice(None)).rows(sim), tensors)
-        return self.weighted(sides, [_at_least_1(_count(side, len(anchors))) for side in sides])
+        sides = self.average.of(self.form.plain(self.classes.of(slice(None)).rows(sim), tensors), slice(None))
+        if self.average.reduction == "none":
+            return self.values(sides)
+        return self.weighted(sides, self.divisors([_counts(sides)], len(anchors)))
 
-    def weighted(self, sides: tuple[Side, Side], counts: Sequence[Tensor | int]) -> Tensor:
-        """Totals over counts, times weights, added."""
+    def weighted(self, sides: tuple[Side, Side], divisors: Sequence[Tensor | int]) -> Tensor:
+        """Totals over divisors, times weights, added."""
         return sum(
-            (w * _total(side) / count for w, side, count in zip(self.weights, sides, counts) if w),
+            (w * _total(side) / divisor for w, side, divisor in zip(self.weights, sides, divisors) if w),
             start=_total(sides[0]).new_zeros(()),
         )
+
+    def values(self, sides: tuple[Side, Side]) -> Tensor:
+        """(k,) one number per anchor."""
+        return sum((w * per_anchor(side) for w, side in zip(self.weights, sides)), start=torch.zeros(()))
+
+    def divisors(self, counts: Sequence[Counts], anchors: int) -> list[Tensor | int]:
+        """What each side's total is divided by, from the counts of all blocks."""
+        known = self.average.divisor(anchors)
+        sums = [sum(parts) if parts[0] is not None else known for parts in zip(*counts)]
+        return [count.where(count != 0, 1) if isinstance(count, Tensor) else count or 1 for count in sums]
 
     @property
     def blocks_held(self) -> int:
@@ -71,12 +88,9 @@ def _total(side: Side) -> Tensor:
     return side.total.sum() if isinstance(side, Mean) else side.sum()
 
 
-def _count(side: Side, anchors: int) -> Tensor | int:
-    return side.count.sum() if isinstance(side, Mean) else anchors
-
-
-def _at_least_1(count: Tensor | int) -> Tensor | int:
-    return count.clamp(min=1) if isinstance(count, Tensor) else count
+def _counts(sides: tuple[Side, Side]) -> Counts:
+    tightness, contrast = (side.count.sum() if isinstance(side, Mean) else None for side in sides)
+    return tightness, contrast
 
 
 class Opened(NamedTuple):
@@ -106,15 +120,12 @@ def _settled(
 
     opened = open_all(problem)
     first = next(opened)
-    counts = [_count(side, len(anchors)) for side in first.sides]
-    if len(plan) > 1 and any(isinstance(side, Mean) for side in first.sides):
-        counts = [0, 0]
-        for block, sides, _ in open_all(replace(problem, wants_gradient=False)):
-            rows = block.stop - block.start
-            counts = [count + _count(side, rows) for count, side in zip(counts, sides)]
+    counts = [_counts(first.sides)]
+    if len(plan) > 1 and counts[0] != (None, None):
+        counts = [_counts(block.sides) for block in open_all(replace(problem, wants_gradient=False))]
         opened = open_all(problem)  # the buffer was used again
         first = next(opened)
-    divisors = [_at_least_1(count) for count in counts]
+    divisors = problem.divisors(counts, len(anchors))
     yield from ((block, divisors) for block in chain([first], opened))
 
 
@@ -129,9 +140,10 @@ def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, 
     steepness = None if problem.map is None else problem.map.apply_(sim)
     with torch.set_grad_enabled(problem.wants_gradient):
         here = tuple((t if t.ndim == 0 else t[block]).detach().requires_grad_() for t in tensors)
-        tightness, contrast, slopes_of_ = problem.form.opened_(
+        *sides_of, slopes_of_ = problem.form.opened_(
             sim, problem.classes.of(block), here, 2.0 if problem.bounded else float("inf")
         )
+        sides = problem.average.of((sides_of[0], sides_of[1]), block)
 
     def slopes_(cost: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         to_tensors = slopes_of_(cost)
@@ -139,7 +151,7 @@ def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, 
             sim.div_(steepness)
         return sim, to_tensors
 
-    return Opened(block, (tightness, contrast), slopes_)
+    return Opened(block, sides, slopes_)
 
 
 class _Gradients:
@@ -204,3 +216,37 @@ class BlockLoss(torch.autograd.Function):
             found = iter(torch.autograd.grad(value, inputs, grad, create_graph=True, materialize_grads=True))
             return None, *(None if g is None else next(found) for g in gradients)
         return None, *(None if g is None else g * grad for g in gradients)
+
+
+class PerAnchorLoss(torch.autograd.Function):
+    """The same without a sum: (n,) one number per anchor.  Backward makes the blocks again, with its weights."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
+    ) -> Tensor:
+        valued = replace(problem, wants_gradient=False)
+        parts = [valued.values(block.sides) for block, _ in _settled(valued, anchors, others, tensors)]
+        ctx.problem = problem
+        ctx.save_for_backward(anchors, others, *tensors)
+        return torch.cat([anchors.new_zeros(0), *parts])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        twice = torch.is_grad_enabled()
+        anchors, others, *tensors = ctx.saved_tensors
+        needs = ctx.needs_input_grad[1:]
+        weights = grad if ctx.problem.average.weights is None else grad * ctx.problem.average.weights
+        with torch.enable_grad():
+            given = [anchors, others, *tensors]
+            if not twice:
+                given = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(given, needs)]
+            anchors, others, *tensors = given
+            if twice:
+                total = (ctx.problem.plain(anchors, others, tuple(tensors)) * grad).sum()
+            else:
+                problem = replace(ctx.problem, average=Average("sum", weights))
+                total = BlockLoss.apply(problem, anchors, others, *tensors)  # type: ignore[no-untyped-call]
+            inputs = [x for x, need in zip(given, needs) if need]
+            found = iter(torch.autograd.grad(total, inputs, create_graph=twice, materialize_grads=True))
+        return None, *(next(found) if need else None for need in needs)

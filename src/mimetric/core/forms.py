@@ -12,12 +12,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from .average import Side
 from .classes import ClassRuns, Rows
 from .reduce import Mean, Near
 from .terms import Term
-
-Side = Tensor | Mean
-"""(k,) one number per anchor, averaged over all anchors; or a total and a count of its own per anchor."""
 
 
 class Kept(NamedTuple):

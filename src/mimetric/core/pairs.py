@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .blocks import BlockLoss, Problem
+from .average import REDUCTIONS, Average, Reduction, Side
+from .blocks import BlockLoss, PerAnchorLoss, Problem
 from .checks import check_batch, check_choice, check_references, check_rows
 from .classes import Classes
 from .errors import InputError
-from .forms import Form, Mining, NearFar, Side, WholeRows
+from .forms import Form, Mining, NearFar, WholeRows
 from .similarity import SIMILARITIES, Similarity, full_precision, lift
 from .terms import Term
 
@@ -41,6 +42,11 @@ class Pairing:
         reference_ids: (m,) the same of the references.
         mining: which positives stay and which negatives count, see :mod:`mimetric.mining`.
         similarity: None is the loss's own (cosine, unless its docstring says otherwise).
+        reduction: None is the loss's own average, which its docstring has.  ``"anchors"`` is a mean over all
+            anchors, ``"active"`` over those that cost something, ``"sum"`` a sum over anchors, ``"none"`` a number
+            (n,) for each; a loss that averages over pairs is then a mean over each anchor's own.
+        weights: (n,) floating point >= 0, how much each anchor counts in an average, or times which it stands in a
+            sum.  For class weights (C,) give ``class_weights[labels]``.  No gradient goes to them.
         block: anchors in a block; None lets the engine choose.  Changes no result.
     """
 
@@ -48,6 +54,8 @@ class Pairing:
     reference_ids: Tensor | None = None
     mining: Mining | None = None
     similarity: Similarity | None = None
+    reduction: Reduction | None = None
+    weights: Tensor | None = None
     block: int | None = None
 
     def __post_init__(self) -> None:
@@ -55,6 +63,8 @@ class Pairing:
             raise InputError(f"Pairing: block must be at least 1, got {self.block}")
         if self.similarity is not None:
             check_choice("Pairing", "similarity", self.similarity, SIMILARITIES)
+        if self.reduction is not None:
+            check_choice("Pairing", "reduction", self.reduction, REDUCTIONS)
 
 
 def pair_sums(
@@ -132,7 +142,7 @@ class PairSums:
     pairing: Pairing
 
     def total(self) -> Tensor:
-        """Tightness + contrast, a scalar: value and gradient in one pass over the pairs."""
+        """Tightness + contrast, a scalar (or one for each anchor): value and gradient in one pass over the pairs."""
         return self._value(1.0, 1.0)
 
     def sides(self) -> tuple[Tensor, Tensor]:
@@ -150,8 +160,9 @@ class PairSums:
 
     def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
         problem, anchors, others = self._problem((of_tightness, of_contrast))
+        loss = PerAnchorLoss if self.pairing.reduction == "none" else BlockLoss
         with torch.autocast(anchors.device.type, enabled=False):
-            value = BlockLoss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
+            value = loss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
         return cast(Tensor, value)
 
     def _problem(self, weights: tuple[float, float]) -> tuple[Problem, Tensor, Tensor | None]:
@@ -170,6 +181,7 @@ class PairSums:
             product_type=self._product_type(similarity),
             block=self.pairing.block,
             wants_gradient=torch.is_grad_enabled(),
+            average=Average(self.pairing.reduction, self._weights(lifted.anchors)),
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 
@@ -191,6 +203,17 @@ class PairSums:
                     f"{self.where}: {name} must have shape ({length},), got {tuple(given.shape)}"
                 )
         return Classes(self.labels, self.reference_labels, ids, other_ids)
+
+    def _weights(self, anchors: Tensor) -> Tensor | None:
+        given = self.pairing.weights
+        if given is None:
+            return None
+        if given.shape != (len(anchors),) or not given.is_floating_point():
+            raise InputError(
+                f"{self.where}: weights must be floating point of shape ({len(anchors)},), one for each anchor, "
+                f"got {str(given.dtype).removeprefix('torch.')} of shape {tuple(given.shape)}"
+            )
+        return given.detach().to(anchors)
 
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""

@@ -7,10 +7,11 @@ in the block.  In both, whatever is not a negative stands at -inf and must add n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .reduce import Mean, Near, masked_logsumexp
@@ -110,6 +111,219 @@ class SquaredHinge:
 
 
 @dataclass(frozen=True)
+class Square:
+    r""":math:`\sum_j s_j^2`."""
+
+    scale = 2.0
+    blocks_held = 1
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return torch.where(sim == -torch.inf, 0, sim).square().sum(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.nan_to_num_(nan=torch.nan, posinf=torch.inf, neginf=0.0)
+        return Sums(torch.linalg.vector_norm(sim, dim=1).square(), 2.0)
+
+
+@dataclass(frozen=True)
+class WeightedHinge:
+    r"""Mean of the excesses :math:`h_j = s_j - b > 0`, each weighing :math:`e^{\alpha h_j}`; 0 over none.
+
+    .. math:: \sum_j p_j h_j, \qquad p_j = e^{\alpha h_j} / \sum_{k: h_k > 0} e^{\alpha h_k}
+
+    With constant weights a slope is :math:`p_j` alone, which is not the derivative of the value.
+    """
+
+    scale: float  # alpha
+    base: float = 0.0
+    constant: bool = False
+    blocks_held = 3
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return weighted_hinge(sim - self.base, self.scale, self.constant)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.sub_(self.base).clamp_(min=0)
+        weights = sim.sub(sim.amax(1)[:, None]).mul_(self.scale).clamp_(min=_LOWEST_EXPONENT).exp_()
+        weights.masked_fill_(sim == 0, 0)
+        all_of_them = weights.sum(1)
+        all_of_them.masked_fill_(all_of_them == 0, 1)
+        total = torch.linalg.vecdot(weights, sim) / all_of_them
+        if self.constant:
+            sim.copy_(weights)
+        else:
+            sim.sub_(total[:, None]).mul_(self.scale).add_(1).mul_(weights)
+        return Sums(total, 1 / all_of_them)
+
+
+def weighted_hinge(excess: Tensor, scale: float, constant: bool = False) -> Tensor:
+    """The sum of :class:`WeightedHinge` over rows of excesses (k, p); what is not above 0 does not count."""
+    hinge = excess.relu()  # of slope 0 at its corner
+    share = torch.where(hinge > 0, scale * hinge, _FINITE).softmax(1)
+    return ((share.detach() if constant else share) * hinge).sum(1)
+
+
+@dataclass(frozen=True)
+class Softplus:
+    r""":math:`\sum_j \log(1 + e^{\alpha (s_j - b)})` with scale α and base b."""
+
+    scale: float
+    base: float = 0.0
+    blocks_held = 2
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return F.softplus(self.scale * (sim - self.base), threshold=50).sum(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.sub_(self.base).mul_(self.scale)
+        total = F.softplus(sim, threshold=50).sum(1)
+        sim.sigmoid_()
+        return Sums(total, self.scale)
+
+
+@dataclass(frozen=True)
+class TiltedMean:
+    r"""The log of the mean of :math:`e^{\alpha s}` over negatives drawn in proportion to :math:`e^{\beta \alpha s}`.
+
+    .. math:: \log \frac{\sum_j e^{(1 + \beta) \alpha s_j}}{\sum_j e^{\beta \alpha s_j}}
+
+    with sharpness α and tilt β >= 0; -inf over none.  The count is that of the negatives.
+    """
+
+    sharpness: float
+    tilt: float
+    blocks_held = 2
+
+    @property
+    def scale(self) -> float:
+        return self.sharpness * (1 + self.tilt)
+
+    def far(self, sim: Tensor, near: Near) -> Mean:  # noqa: ARG002
+        there = sim != -torch.inf
+        z = self.sharpness * sim
+        tilted, drawn = (masked_logsumexp(a * z, there) for a in (1 + self.tilt, self.tilt))
+        return Mean(torch.where(there.any(1), tilted - drawn, -torch.inf), there.sum(1).to(sim.dtype))
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        top = sim.amax(1)
+        none = top == -torch.inf
+        top = torch.where(none, 0, top)
+        count = (sim != -torch.inf).sum(1).to(sim.dtype)
+        sim.sub_(top[:, None]).mul_(self.sharpness)
+        drawn = sim.mul(self.tilt).clamp_(min=_LOWEST_EXPONENT).exp_() if self.tilt else None
+        over = count if drawn is None else drawn.sum(1)
+        tilted = sim.mul_(1 + self.tilt).clamp_(min=_LOWEST_EXPONENT).exp_().sum(1)
+        total = torch.where(none, -torch.inf, tilted.log() - over.log() + self.sharpness * top)
+        sim.mul_(((1 + self.tilt) / tilted)[:, None])
+        if drawn is not None:
+            sim.sub_(drawn.mul_((self.tilt / over)[:, None]))
+        return Sums(total, self.sharpness, count)
+
+
+@dataclass(frozen=True)
+class RootHinge:
+    r""":math:`\sum_j \max(0, 1 - \sqrt{-s_j})`, for similarities that are minus a squared distance.
+
+    It counts two things of each anchor, (k, 2): the negatives that cost something, and all negatives.
+    """
+
+    scale = float("inf")  # a root is steep where s nears 0
+    blocks_held = 2
+
+    def far(self, sim: Tensor, near: Near) -> Mean:  # noqa: ARG002
+        apart, there = sim < 0, sim != -torch.inf
+        root = torch.where(apart, torch.where(apart & there, -sim, 1).sqrt(), 0)  # slope 0 at distance 0
+        costs = torch.where(there, (1 - root).clamp(min=0), 0)
+        counts = torch.stack(((costs.detach() > 0).sum(1), there.sum(1)), dim=1)
+        return Mean(costs.sum(1), counts.to(sim.dtype))
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        there = (sim != -torch.inf).sum(1).to(sim.dtype)
+        root = sim.neg_().clamp_(min=0).sqrt_()
+        costs = (1 - root).clamp_(min=0)
+        total, active = costs.sum(1), costs.sign_().sum(1)
+        del costs
+        root.masked_fill_((root > 1) | (root == 0), torch.inf).reciprocal_()
+        return Sums(total, 0.5, torch.stack((active, there), dim=1))
+
+
+@dataclass(frozen=True)
+class CircleLogSumExp:
+    r""":math:`\log \sum_j e^{\gamma w_j (s_j - m)}`, -inf over none; the weights :math:`w_j = [s_j + m]_+` have no gradient."""
+
+    gamma: float
+    margin: float
+    blocks_held = 2
+
+    @property
+    def scale(self) -> float:
+        return self.gamma * (1 + self.margin)
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        z = self.gamma * self._weights(sim.detach()) * (sim - self.margin)
+        return masked_logsumexp(z, sim != -torch.inf)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        weights = self._weights(sim)
+        sim.sub_(self.margin).mul_(weights).mul_(self.gamma)
+        top = sim.amax(1)
+        none = top == -torch.inf
+        top = torch.where(none, 0, top)
+        total = sim.sub_(top[:, None]).clamp_(min=_LOWEST_EXPONENT).exp_().sum(1)
+        sim.mul_(weights)
+        return Sums(
+            torch.where(none, -torch.inf, total.log() + top), torch.where(none, 0, self.gamma / total)
+        )
+
+    def _weights(self, sim: Tensor) -> Tensor:
+        return (sim + self.margin).clamp_(min=-1 / _FINITE)  # never quite 0, so that -inf stays -inf
+
+
+@dataclass(frozen=True)
+class Total:
+    r""":math:`\sum_j s_j`."""
+
+    scale = 1.0
+    blocks_held = 2
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
+        return torch.where(sim == -torch.inf, 0, sim).sum(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        there = sim != -torch.inf
+        total = sim.masked_fill_(~there, 0).sum(1)
+        sim.copy_(there)
+        return Sums(total, 1.0)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Another term, and how many negatives it sums over: for a mean over all negative pairs."""
+
+    term: Term
+
+    @property
+    def scale(self) -> float:
+        return self.term.scale
+
+    @property
+    def blocks_held(self) -> int:
+        return self.term.blocks_held
+
+    def far(self, sim: Tensor, near: Near) -> Mean:
+        total = self.term.far(sim, near)
+        return Mean(total.total if isinstance(total, Mean) else total, _how_many(sim))
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
+        count = _how_many(sim)
+        return replace(self.term.slopes_(sim, near, spread), count=count)
+
+
+def _how_many(sim: Tensor) -> Tensor:
+    return (sim != -torch.inf).sum(1).to(sim.dtype)
+
+
+@dataclass(frozen=True)
 class Hardest:
     r""":math:`\max_j s_j`, -inf over none; equal hardest negatives share the slope."""
 
@@ -122,6 +336,24 @@ class Hardest:
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         top = sim.amax(1)
         return Sums(top, 1 / sim.eq_(top[:, None]).sum(1))
+
+
+@dataclass(frozen=True)
+class HardestBelow:
+    r""":math:`\max_j s_j` over :math:`s_j < \max_p s_p`: the nearest of the negatives behind the nearest positive."""
+
+    scale = float("inf")  # the choice jumps where s_j passes s_p
+    blocks_held = 1
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:
+        return torch.where(sim < _nearest(near), sim, -torch.inf).amax(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
+        return Hardest().slopes_(sim.masked_fill_(sim >= _nearest(near), -torch.inf), near, spread)
+
+
+def _nearest(near: Near) -> Tensor:
+    return torch.where(near.valid, near.sim.detach(), -torch.inf).amax(1, keepdim=True)
 
 
 @dataclass(frozen=True)
