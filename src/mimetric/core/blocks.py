@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .average import Average, Side, per_anchor
-from .classes import Classes
+from .classes import Relation
 from .forms import Form
 from .reduce import Mean
 from .similarity import Map
@@ -36,7 +36,7 @@ class Problem:
     """All that a loss is but its tensors."""
 
     form: Form
-    classes: Classes
+    classes: Relation
     weights: tuple[float, float]  # of tightness and contrast in the value
     bounded: bool  # similarities lie in [-1, 1]
     map: Map | None  # of the product

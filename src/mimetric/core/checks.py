@@ -41,7 +41,13 @@ def check_references(
             f"{where}: references must have {embeddings.shape[1]} columns to match embeddings "
             f"{tuple(embeddings.shape)}, got {tuple(references.shape)}"
         )
-    return references, check_labels(where, "reference_labels", reference_labels, references)
+    others = check_shared_labels(where, "reference_labels", reference_labels, references)
+    if others.shape[1:] != labels.shape[1:]:
+        raise InputError(
+            f"{where}: labels and reference_labels must be of one kind, class ids (rows,) or bool (rows, labels), "
+            f"got {tuple(labels.shape)} and {tuple(others.shape)}"
+        )
+    return references, others
 
 
 def check_rows(where: str, name: str, x: Any) -> Tensor:
@@ -70,6 +76,33 @@ def check_labels(where: str, name: str, labels: Any, rows: Tensor) -> Tensor:
             f"got {tuple(tensor.shape)}"
         )
     return tensor.to(rows.device, torch.int64)
+
+
+def check_shared_labels(where: str, name: str, labels: Any, rows: Tensor) -> Tensor:
+    """Class ids (n,) as :func:`check_labels`, or bool (n, L): which of L labels each row has."""
+    tensor = as_tensor(where, name, labels)
+    if tensor.ndim != 2:
+        return check_labels(where, name, tensor, rows)
+    if tensor.is_floating_point() or tensor.is_complex():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{where}: {name} of shape (rows, labels) must be bool, got {kind}; write {name} > 0"
+        )
+    if len(tensor) != len(rows):
+        raise InputError(
+            f"{where}: {name} must have {len(rows)} rows to match {tuple(rows.shape)}, got {len(tensor)}"
+        )
+    return tensor.to(rows.device, torch.bool)
+
+
+def check_relation(where: str, name: str, related: Tensor, shape: tuple[int, int]) -> None:
+    """A bool matrix with a row for each anchor and a column for each reference."""
+    if related.dtype != torch.bool or related.shape != shape:
+        kind = str(related.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{where}: {name} must be bool of shape {shape}, anchors by references, got {kind} of shape "
+            f"{tuple(related.shape)}"
+        )
 
 
 def check_classes(where: str, labels: Tensor, num_classes: int) -> None:

@@ -1,8 +1,12 @@
-"""Who is whose positive: the classes of a block of anchors among the references."""
+"""Who is whose positive: by class, by shared labels, or by a given relation.
+
+Each says of a block of anchors which columns are of their class, padded to the longest list.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +17,19 @@ UNLABELLED = -1
 _NOWHERE = -(1 << 62)  # added to an id, a class label that nobody else has
 
 
+class Relation(Protocol):
+    """Which references are an anchor's positives, and which is the anchor itself."""
+
+    @property
+    def longest(self) -> int:
+        """The most members of any anchor's class, at least 1."""
+
+    def of(self, block: slice) -> ClassRuns:
+        """The classes of a block of anchors."""
+
+
 class Classes:
-    """Where each anchor's class stands among the references: its positives, and the anchor itself.
+    """Class ids: where each anchor's class stands among the references: its positives, and the anchor itself.
 
     In order of label a class is one run, so an anchor needs two numbers, and the columns of a block are
     listed when it is at hand.
@@ -40,6 +55,48 @@ class Classes:
         if self._other_ids is not None:
             valid &= self._other_ids[columns] != self._ids[block, None]
         return ClassRuns(columns, valid, size == 0)
+
+
+class Related:
+    """A relation that is no partition: rows of a (n, m) bool matrix, made a block at a time."""
+
+    def __init__(
+        self, rows: Callable[[slice], Tensor], longest: int, ids: Tensor, other_ids: Tensor | None
+    ) -> None:
+        self._rows, self._ids, self._other_ids = rows, ids, other_ids
+        self.longest = max(1, longest)
+
+    @classmethod
+    def by_labels(
+        cls, labels: Tensor, other_labels: Tensor, ids: Tensor, other_ids: Tensor | None
+    ) -> Related:
+        """Rows of (n, L) and (m, L) bool are related if they share a label."""
+        mine, others = labels.float(), other_labels.float()
+        at_most = mine @ others.sum(0) if len(mine) else mine.new_zeros(1)
+        longest = min(len(others), int(at_most.max())) + 1  # with the anchor itself
+        return cls(lambda block: mine[block] @ others.T > 0, longest, ids, other_ids)
+
+    @classmethod
+    def by_matrix(cls, related: Tensor, ids: Tensor, other_ids: Tensor | None) -> Related:
+        """As given, (n, m) bool."""
+        longest = int(related.sum(1).max()) + 1 if related.numel() else 1
+        return cls(related.__getitem__, longest, ids, other_ids)
+
+    def of(self, block: slice) -> ClassRuns:
+        members = self._rows(block)
+        positive = members
+        if self._other_ids is not None:
+            itself = self._ids[block, None] == self._other_ids
+            members, positive = members | itself, members & ~itself
+        count = members.sum(1)
+        row, column = members.nonzero().unbind(1)  # in order of rows
+        first = count.cumsum(0) - count
+        place = torch.arange(len(row), device=row.device) - first[row]
+        last = column[(first + count - 1).clamp(0, max(0, len(column) - 1))] if len(column) else count
+        columns = last[:, None].repeat(1, max(1, int(count.max())))
+        columns[row, place] = column
+        inside = torch.arange(columns.shape[1], device=count.device) < count[:, None]
+        return ClassRuns(columns, inside & positive.gather(1, columns), count[:, None] == 0)
 
 
 class ClassRuns(NamedTuple):

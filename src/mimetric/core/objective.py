@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ class Objective(nn.Module):
     Called as `objective(embeddings, labels, references=None, reference_labels=None)`.  An objective with
     parameters (class weights) compares embeddings with those, handed to its function in the order in which
     they were registered, and takes no references.
+
+    Objectives add up: ``a + 0.1 * b`` is an :class:`ObjectiveSum`.
     """
 
     function: ClassVar[Any]  # a PairLossFunction, as a staticmethod
@@ -39,6 +42,14 @@ class Objective(nn.Module):
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
 
+    def __add__(self, other: Objective | ObjectiveSum) -> ObjectiveSum:
+        return ObjectiveSum([(1.0, self)]) + other
+
+    def __mul__(self, factor: float) -> ObjectiveSum:
+        return ObjectiveSum([(float(factor), self)])
+
+    __rmul__ = __mul__
+
     def _against(self, references: Any, reference_labels: Any) -> tuple[Any, ...]:
         weights = tuple(self.parameters())
         if weights and references is not None:
@@ -46,3 +57,60 @@ class Objective(nn.Module):
                 f"{type(self).__name__}: takes no references, it compares embeddings with its own weights"
             )
         return weights or (references, reference_labels)
+
+
+class ObjectiveSum(nn.Module):
+    """Objectives on the same embeddings, times factors, added; made by ``a + 0.1 * b``.
+
+    References go to those objectives that compare with references, class weights to those that own them.
+
+    >>> import torch
+    >>> from mimetric.losses import ContrastiveLoss, SupConLoss
+    >>> both = SupConLoss() + 0.1 * ContrastiveLoss()
+    >>> x, y = torch.eye(4), [0, 0, 1, 1]
+    >>> bool(both(x, y) == SupConLoss()(x, y) + 0.1 * ContrastiveLoss()(x, y))
+    True
+    """
+
+    def __init__(self, parts: Sequence[tuple[float, Objective]]) -> None:
+        super().__init__()
+        self.factors = [factor for factor, _ in parts]
+        self.objectives = nn.ModuleList(objective for _, objective in parts)
+
+    def forward(
+        self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
+    ) -> Tensor:
+        found = [
+            one(embeddings, labels, *against) for one, against in self._parts(references, reference_labels)
+        ]
+        return cast(Tensor, sum(factor * value for factor, value in zip(self.factors, found)))
+
+    def sides(
+        self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """(tightness, contrast): two scalars that add up to the loss."""
+        found = [
+            one.sides(embeddings, labels, *against)
+            for one, against in self._parts(references, reference_labels)
+        ]
+        tightness, contrast = (sum(f * side for f, side in zip(self.factors, sides)) for sides in zip(*found))
+        return cast(Tensor, tightness), cast(Tensor, contrast)
+
+    def extra_repr(self) -> str:
+        return f"factors={self.factors}"
+
+    def __add__(self, other: Objective | ObjectiveSum) -> ObjectiveSum:
+        return ObjectiveSum([*self._weighted(), *(other * 1.0)._weighted()])
+
+    def __mul__(self, factor: float) -> ObjectiveSum:
+        return ObjectiveSum([(factor * own, objective) for own, objective in self._weighted()])
+
+    __rmul__ = __mul__
+
+    def _weighted(self) -> list[tuple[float, Objective]]:
+        return [(factor, cast(Objective, one)) for factor, one in zip(self.factors, self.objectives)]
+
+    def _parts(self, references: Any, reference_labels: Any) -> Iterator[tuple[Objective, tuple[Any, ...]]]:
+        for _, objective in self._weighted():
+            own = any(True for _ in objective.parameters())
+            yield objective, (() if own else (references, reference_labels))

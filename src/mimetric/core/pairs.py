@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .average import REDUCTIONS, Average, Reduction, Side
 from .blocks import BlockLoss, PerAnchorLoss, Problem
-from .checks import check_batch, check_choice, check_references, check_rows
-from .classes import Classes
+from .checks import check_choice, check_references, check_relation, check_rows, check_shared_labels
+from .classes import Classes, Related, Relation
 from .errors import InputError
 from .forms import Form, Mining, NearFar, WholeRows
 from .similarity import SIMILARITIES, Similarity, full_precision, lift
@@ -40,6 +40,9 @@ class Pairing:
             and no pair of it.  None: rows of a batch that is its own reference are told apart by index,
             and a separate reference is never the anchor itself.
         reference_ids: (m,) the same of the references.
+        related: (n, m) bool, which references are an anchor's positives, in place of all labels (which may be
+            None); m is n without references.  With labels alone the same label says so; labels of shape (n, L), bool,
+            say which of L labels a row has, and rows that share one are positives.
         mining: which positives stay and which negatives count, see :mod:`mimetric.mining`.
         similarity: None is the loss's own (cosine, unless its docstring says otherwise).
         reduction: None is the loss's own average, which its docstring has.  ``"anchors"`` is a mean over all
@@ -52,6 +55,7 @@ class Pairing:
 
     ids: Tensor | None = None
     reference_ids: Tensor | None = None
+    related: Tensor | None = None
     mining: Mining | None = None
     similarity: Similarity | None = None
     reduction: Reduction | None = None
@@ -85,7 +89,7 @@ def pair_sums(
     Args:
         where: name of the loss, for messages.
         embeddings: (n, d) the anchors.
-        labels: (n,) integer class ids; -1 is unlabelled: a positive of nothing, a negative of everything.
+        labels: (n,) integer class ids, -1 unlabelled: a positive of nothing, a negative of everything; or (n, L) bool.
         references: (m, d) what anchors are compared with; None is the batch itself.
         reference_labels: (m,) their class ids.
         push: what a negative adds.
@@ -99,9 +103,8 @@ def pair_sums(
         pairing: options that all pair losses share.
     """
     form = NearFar(push, sides, pairing.mining)
-    embeddings, labels = check_batch(where, embeddings, labels)
-    references, others = check_references(where, embeddings, labels, references, reference_labels)
-    return PairSums(where, form, embeddings, labels, references, others, tensors, similarity, pairing)
+    data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    return PairSums(where, form, *data, tensors, similarity, pairing)
 
 
 def over_anchors(
@@ -122,9 +125,23 @@ def over_anchors(
     """
     if pairing.mining is not None:
         raise InputError(f"{where}: takes no mining; leave it out of the pairing")
-    embeddings, labels = check_batch(where, embeddings, labels)
+    data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    return PairSums(where, WholeRows(cost), *data, (), similarity, pairing)
+
+
+def check_pairs(
+    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Anchors and their labels, references (None is the batch itself) and theirs, as tensors that fit."""
+    embeddings = check_rows(where, "embeddings", embeddings)
+    if pairing.related is not None:  # in place of all labels
+        labels = torch.zeros(len(embeddings), dtype=torch.int64)
+        reference_labels = None if references is None else torch.zeros(len(references), dtype=torch.int64)
+    labels = check_shared_labels(where, "labels", labels, embeddings)
     references, others = check_references(where, embeddings, labels, references, reference_labels)
-    return PairSums(where, WholeRows(cost), embeddings, labels, references, others, (), similarity, pairing)
+    if pairing.related is not None:
+        check_relation(where, "related", pairing.related, (len(labels), len(others)))
+    return embeddings, labels, references, others
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +202,7 @@ class PairSums:
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 
-    def _classes(self) -> Classes:
+    def _classes(self) -> Relation:
         n, own = len(self.embeddings), self.references is None
         ids, other_ids = self.pairing.ids, self.pairing.reference_ids
         if (ids is None) != (other_ids is None) and not own:
@@ -202,6 +219,10 @@ class PairSums:
                 raise InputError(
                     f"{self.where}: {name} must have shape ({length},), got {tuple(given.shape)}"
                 )
+        if self.pairing.related is not None:
+            return Related.by_matrix(self.pairing.related.to(self.labels.device), ids, other_ids)
+        if self.labels.ndim == 2:
+            return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
         return Classes(self.labels, self.reference_labels, ids, other_ids)
 
     def _weights(self, anchors: Tensor) -> Tensor | None:
@@ -235,7 +256,7 @@ class PairSums:
             labels=zeros,
             references=F.pad(cast(Tensor, self.references), (0, 0, 0, 1)),
             reference_labels=zero,
-            pairing=replace(self.pairing, ids=zeros, reference_ids=zero),
+            pairing=replace(self.pairing, ids=zeros, reference_ids=zero, related=None),
         )
 
 
