@@ -22,7 +22,14 @@ class Kept(NamedTuple):
     """What a mining leaves of the pairs of k anchors."""
 
     valid: Tensor  # (k, p) which positives stay
-    above: Tensor  # (k,) a negative stays if its similarity is larger
+    above: Tensor  # (k,) a negative stays if its similarity is larger ...
+    below: Tensor | None = None  # (k,) ... and smaller; None is no limit
+
+
+def _left_out(sim: Tensor, kept: Kept) -> Tensor:
+    """(k, m) bool: negatives outside the window."""
+    out = sim <= kept.above[:, None]
+    return out if kept.below is None else out | (sim >= kept.below[:, None])
 
 
 Mining = Callable[[Near, Tensor], Kept]
@@ -71,9 +78,9 @@ class NearFar:
     def plain(self, rows: Rows, tensors: tuple[Tensor, ...]) -> tuple[Side, Side]:
         near, far = rows.near, rows.far
         if self.mining is not None:
-            valid, above = self.mining(Near(near.sim.detach(), near.valid), far.detach().amax(1))
-            near = Near(near.sim, valid)
-            far = torch.where(far <= above[:, None], -torch.inf, far)
+            kept = self.mining(Near(near.sim.detach(), near.valid), far.detach().amax(1))
+            near = Near(near.sim, kept.valid)
+            far = torch.where(_left_out(far, kept), -torch.inf, far)
         return self.sides(near, self.push.far(far, near), *tensors)
 
     def opened_(
@@ -82,9 +89,9 @@ class NearFar:
         near = Near(sim.gather(1, runs.columns), runs.positive)
         runs.fill_(sim, -torch.inf)
         if self.mining is not None:
-            valid, above = self.mining(near, sim.amax(1))
-            near = Near(near.sim, valid)
-            sim.masked_fill_(sim <= above[:, None], -torch.inf)
+            kept = self.mining(near, sim.amax(1))
+            near = Near(near.sim, kept.valid)
+            sim.masked_fill_(_left_out(sim, kept), -torch.inf)
         sums = self.push.slopes_(sim, near, spread)
         total = sums.total
         leaves = (near.sim.requires_grad_(), total.requires_grad_(), *tensors)
