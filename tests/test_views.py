@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import CASES, names
@@ -29,6 +29,7 @@ def clusters(rows=300, classes=6, noise=0.5):
 
 @pytest.mark.parametrize("case", CASES, ids=names)
 @given(batch=batches())
+@settings(max_examples=5)
 def test_sides_add_up_to_the_loss(case, batch):
     x, y = batch
     against = case._against(x, ())
