@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import exp
 from typing import Any
 
 import torch
 
 import reference
+import reference_contrast
+import reference_pairs
+import reference_ranking
+import reference_triplet
 from mimetric import losses
 from mimetric.core.checks import check_rows
 from mimetric.core.pairs import pair_loss
@@ -80,6 +85,31 @@ def pce_loops(x, y, weight):
     return reference.pce(x, y, reference.classified(x, weight), lam=0.5)
 
 
+@pair_loss
+def margin_loss(x, y, weight, *, pairing):
+    body = losses.margin_loss.__wrapped__
+    return body(x, y, boundary=weight[:, 0].abs() / 2 + 0.5, nu=0.1, pairing=pairing)
+
+
+def margin_loops(x, y, weight):
+    return reference_pairs.margin(x, y, boundaries=[abs(w[0]) / 2 + 0.5 for w in weight], nu=0.1)
+
+
+_SEEN = [0.05, 0.1, 0.2, 0.25, 0.15, 0.1, 0.05, 0.06, 0.04]
+
+
+@pair_loss
+def dynamic_soft_margin_loss(x, y, references=None, reference_labels=None, *, pairing):
+    body = losses.dynamic_soft_margin_loss.__wrapped__
+    return body(
+        x, y, references, reference_labels, torch.tensor(_SEEN), num_bins=9, momentum=0.0, pairing=pairing
+    )
+
+
+dynamic_soft_margin_loops = partial(
+    reference_ranking.dynamic_soft_margin, histogram=_SEEN, num_bins=9, momentum=0.0
+)
+
 CASES = [
     Case("contrastive", losses.contrastive_loss, reference.contrastive),
     Case("contrastive-loose", losses.contrastive_loss,
@@ -99,10 +129,55 @@ CASES = [
     Case("nt-xent", losses.nt_xent_loss, reference.nt_xent),
     Case("nt-xent-cold", losses.nt_xent_loss, partial(reference.nt_xent, temperature=0.01), {"temperature": 0.01}),
     Case("snca", losses.snca_loss, reference.snca),
+    Case("decoupled", losses.decoupled_loss, reference_contrast.decoupled),
+    Case("decoupled-weighted", losses.decoupled_loss, partial(reference_contrast.decoupled, sigma=0.5), {"sigma": 0.5}),
+    Case("hard-negative-nt-xent", losses.hard_negative_nt_xent_loss, reference_contrast.hard_negative_nt_xent),
+    Case("hard-negative-nt-xent-sharp", losses.hard_negative_nt_xent_loss,
+         partial(reference_contrast.hard_negative_nt_xent, temperature=0.1, beta=2.5, tau_plus=0.0),
+         {"temperature": 0.1, "beta": 2.5, "tau_plus": 0.0}),
+    Case("debiased-nt-xent", losses.hard_negative_nt_xent_loss,
+         partial(reference_contrast.hard_negative_nt_xent, beta=0.0, tau_plus=0.3), {"beta": 0.0, "tau_plus": 0.3}),
+    Case("focal-nt-xent", losses.focal_nt_xent_loss, reference_contrast.focal_nt_xent),
+    Case("focal-nt-xent-full", losses.focal_nt_xent_loss,
+         partial(reference_contrast.focal_nt_xent, temperature=0.1, gamma=2.0),
+         {"temperature": 0.1, "gamma": 2.0, "gradient": "full"}),
+    Case("symmetric-nt-xent", losses.symmetric_nt_xent_loss, reference_contrast.symmetric_nt_xent),
+    Case("sigmoid-pair", losses.sigmoid_pair_loss, reference_contrast.sigmoid_pair),
+    Case("sigmoid-pair-mild", losses.sigmoid_pair_loss,
+         partial(reference_contrast.sigmoid_pair, scale=exp(1), bias=-1.0), {"log_scale": 1.0, "bias": -1.0}),
     Case("triplet-margin", losses.triplet_margin_loss, reference.triplet_margin),
     Case("semi-hard-triplet", losses.semi_hard_triplet_loss, partial(reference.semi_hard_triplet, margin=0.3),
          {"margin": 0.3}),
     Case("batch-hard-triplet", losses.batch_hard_triplet_loss, reference.batch_hard_triplet),
+    Case("distance-weighted-triplet", losses.distance_weighted_triplet_loss,
+         reference_triplet.distance_weighted_triplet),
+    Case("distance-weighted-triplet-wide", losses.distance_weighted_triplet_loss,
+         partial(reference_triplet.distance_weighted_triplet, margin=0.7, nearest=0.2, furthest=1.8),
+         {"margin": 0.7, "nearest": 0.2, "furthest": 1.8}),
+    Case("swap-triplet", losses.swap_triplet_loss, reference_triplet.swap_triplet),
+    Case("swap-triplet-wide", losses.swap_triplet_loss, partial(reference_triplet.swap_triplet, margin=0.5),
+         {"margin": 0.5}),
+    Case("quadruplet", losses.quadruplet_loss, reference_triplet.quadruplet, similarity="negative_squared_euclidean"),
+    Case("quadruplet-wide", losses.quadruplet_loss, partial(reference_triplet.quadruplet, margin=5.0, far_margin=9.0),
+         {"margin": 5.0, "far_margin": 9.0}, similarity="negative_squared_euclidean"),
+    Case("lifted-structure", losses.lifted_structure_loss, reference_triplet.lifted_structure,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("histogram", losses.histogram_loss, reference_triplet.histogram),
+    Case("histogram-coarse", losses.histogram_loss, partial(reference_triplet.histogram, bins=7), {"bins": 7}),
+    Case("soft-triplet", losses.soft_triplet_loss, reference_triplet.soft_triplet,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("soft-triplet-apart", losses.soft_triplet_loss, partial(reference_triplet.soft_triplet, margin=0.5),
+         {"margin": 0.5}, similarity="negative_euclidean", tolerance=2e-7),
+    Case("soft-batch-hard-triplet", losses.soft_batch_hard_triplet_loss, reference_triplet.soft_batch_hard_triplet,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("easy-positive-triplet", losses.easy_positive_triplet_loss, reference_triplet.easy_positive_triplet),
+    Case("easy-positive-hard-triplet", losses.easy_positive_triplet_loss,
+         partial(reference_triplet.easy_positive_triplet, negatives="hard"), {"negatives": "hard"}),
+    Case("easy-positive-nca", losses.easy_positive_triplet_loss,
+         partial(reference_triplet.easy_positive_triplet, negatives="all"), {"negatives": "all"}),
+    Case("angular", losses.angular_loss, reference_triplet.angular),
+    Case("centroid-triplet", losses.centroid_triplet_loss, reference_triplet.centroid_triplet,
+         similarity="negative_squared_euclidean"),
     Case("cross-entropy", losses.cross_entropy_loss, reference.softmax, classes=101, similarity="dot"),
     Case("cross-entropy-smooth", losses.cross_entropy_loss, partial(reference.softmax, label_smoothing=0.1),
          {"label_smoothing": 0.1}, classes=101, similarity="dot"),
@@ -110,10 +185,57 @@ CASES = [
          partial(reference.softmax, temperature=0.05, similarity="cosine"), classes=101),
     Case("center", center_loss, center_loops, classes=101, similarity="dot"),
     Case("pce", pce_loss, pce_loops, classes=101, similarity="dot"),
+    Case("snr-contrastive", losses.snr_contrastive_loss, reference_pairs.snr_contrastive, similarity="negative_snr"),
+    Case("margin", losses.margin_loss, reference_pairs.margin, similarity="negative_euclidean", tolerance=2e-7),
+    Case("margin-per-class", margin_loss, margin_loops, classes=101, similarity="negative_euclidean", tolerance=2e-7),
+    Case("threshold-consistent-margin", losses.threshold_consistent_margin_loss,
+         reference_pairs.threshold_consistent_margin),
+    Case("intra-pair-variance", losses.intra_pair_variance_loss, reference_pairs.intra_pair_variance),
+    Case("binomial-deviance", losses.binomial_deviance_loss, reference_pairs.binomial_deviance),
+    Case("circle", losses.circle_loss, reference_pairs.circle),
+    Case("circle-soft", losses.circle_loss, partial(reference_pairs.circle, margin=0.25, scale=4.0),
+         {"margin": 0.25, "scale": 4.0}),
+    Case("generalized-lifted-structure", losses.generalized_lifted_structure_loss,
+         reference_pairs.generalized_lifted_structure, similarity="negative_euclidean", tolerance=2e-7),
+    Case("n-pairs", losses.n_pairs_loss, reference_pairs.n_pairs, similarity="dot"),
+    Case("tuplet-margin", losses.tuplet_margin_loss, reference_pairs.tuplet_margin),
     Case("spce", losses.spce_loss, reference.spce, similarity="dot"),
+    Case("proto-triplet", losses.proto_triplet_loss, reference_ranking.proto_triplet,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("ranked-list", losses.ranked_list_loss, reference_ranking.ranked_list,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("ranked-list-differentiated", losses.ranked_list_loss,
+         partial(reference_ranking.ranked_list, alpha=1.4, margin=1.2, positive_scale=5.0, negative_scale=3.0),
+         {"alpha": 1.4, "margin": 1.2, "positive_scale": 5.0, "negative_scale": 3.0, "weighting": "differentiated"},
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("dynamic-soft-margin", losses.dynamic_soft_margin_loss, reference_ranking.dynamic_soft_margin,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("dynamic-soft-margin-held", dynamic_soft_margin_loss, dynamic_soft_margin_loops,
+         similarity="negative_euclidean", tolerance=2e-7),
+    Case("p2s-grad", losses.p2s_grad_loss, reference_ranking.p2s_grad, classes=101),
+    *(Case(f"pnp-{variant}", losses.pnp_loss, partial(reference_ranking.pnp, variant=variant, temperature=0.1),
+           {"variant": variant, "temperature": 0.1}) for variant in ("Iu", "Ib", "Ds", "Dq")),
+    Case("pnp", losses.pnp_loss, reference_ranking.pnp),
+    Case("smooth-ap", losses.smooth_ap_loss, reference_ranking.smooth_ap),
+    Case("smooth-ap-warm", losses.smooth_ap_loss, partial(reference_ranking.smooth_ap, temperature=0.1),
+         {"temperature": 0.1}),
+    Case("fast-ap", losses.fast_ap_loss, reference_ranking.fast_ap),
 ]  # fmt: skip
 PAIRS = [case for case in CASES if not case.classes]
 """Those that compare the batch with itself or with references."""
+
+DETACHED = {  # losses whose gradient is not that of their value
+    "focal-nt-xent", "circle", "circle-soft", "ranked-list", "dynamic-soft-margin",
+    "distance-weighted-triplet", "distance-weighted-triplet-wide",
+}  # fmt: skip
+EXACT = [case for case in CASES if case.name not in DETACHED]
+UNDIVIDED = {
+    "pnp_loss",
+    "smooth_ap_loss",
+    "fast_ap_loss",
+    "histogram_loss",
+}  # whole rows: no tightness and contrast
+DIVIDED = [case for case in CASES if case.loss.__name__ not in UNDIVIDED]
 
 
 def names(case: Case) -> str:

@@ -39,7 +39,14 @@ MAY_USE: dict[str, set[str]] = {
     "__init__": set(),
 }
 # Loaded to show a help page or an error: no torch until work begins.
-INSTANT = {"cli.py", "__main__.py", "__init__.py", "core/errors.py", "train/options.py", "recipes/__init__.py"}
+INSTANT = {
+    "cli.py",
+    "__main__.py",
+    "__init__.py",
+    "core/errors.py",
+    "train/options.py",
+    "recipes/__init__.py",
+}
 
 
 class Import(NamedTuple):

@@ -14,8 +14,12 @@ from mimetric.losses import Pairing
 from mimetric.mining import MultiSimilarityMining
 from strategies import batches, compared
 
-# Those whose references are the rows given, so that any relation will do.
-BY_ROWS = [case for case in PAIRS if case.name not in ("spce", "squared-contrastive")]
+# Class means need class ids, and what looks at pairs of references knows only classes of these.
+BY_CLASSES = {
+    "spce_loss", "proto_triplet_loss", "centroid_triplet_loss", "angular_loss", "swap_triplet_loss",
+    "quadruplet_loss", "lifted_structure_loss",
+}  # fmt: skip
+BY_ROWS = [case for case in PAIRS if case.loss.__name__ not in BY_CLASSES]
 over = pytest.mark.parametrize("case", BY_ROWS, ids=names)
 
 
@@ -74,6 +78,13 @@ def test_shared_labels_are_a_relation_and_blocks_equal_the_formula(case, batch, 
     torch.testing.assert_close(value_and_gradient(case, x, tags, block=block), plain)
 
 
+@pytest.mark.parametrize("name", sorted(BY_CLASSES - {"spce_loss", "lifted_structure_loss"}))
+def test_a_relation_is_refused_where_it_means_nothing(name):
+    loss, related = getattr(losses, name), torch.eye(4) > 0
+    with pytest.raises(InputError, match=name):
+        loss(torch.randn(4, 3), [0, 0, 1, 1], pairing=Pairing(related=related))
+
+
 def test_a_relation_need_not_be_symmetric_nor_transitive():
     # Anchor 0 has positive 1; anchor 1 has positive 2; anchor 2 has none.  Cosines 0.6, 0.8, 0.96.
     x = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)
@@ -119,7 +130,11 @@ def test_graded_relevance_is_a_relation_above_a_grade():
         ),
         (torch.ones(3, 2, dtype=torch.bool), {}, r"labels must have 4 rows to match \(4, 3\), got 3"),
         (None, {"related": torch.ones(4, 4)}, r"related must be bool of shape \(4, 4\).* got float32"),
-        (None, {"related": torch.ones(4, 3, dtype=torch.bool)}, r"related must be bool .* got bool of shape \(4, 3\)"),
+        (
+            None,
+            {"related": torch.ones(4, 3, dtype=torch.bool)},
+            r"related must be bool .* got bool of shape \(4, 3\)",
+        ),
     ],
 )
 def test_mistakes(labels, options, message):

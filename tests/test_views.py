@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import CASES, names
+from cases import DIVIDED, names
 from mimetric import estimators, losses
 from mimetric.core.errors import InputError
 from mimetric.views import Information, decompose, drawn_rows, information
@@ -27,7 +27,7 @@ def clusters(rows=300, classes=6, noise=0.5):
     ), y
 
 
-@pytest.mark.parametrize("case", CASES, ids=names)
+@pytest.mark.parametrize("case", DIVIDED, ids=names)
 @given(batch=batches())
 @settings(max_examples=5)
 def test_sides_add_up_to_the_loss(case, batch):

@@ -21,7 +21,8 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
 from mimetric.core.reduce import Near, log_add
-from mimetric.core.terms import Hinge, LogSumExp, TripletHinge
+from mimetric.core.terms import Hinge, LogSumExp
+from mimetric.core.triplets import TripletHinge
 from mimetric.losses import contrastive_loss, multi_similarity_loss, pair_weights, supcon_loss
 
 PULL, PUSH, INK, FAINT = "#1f5fa8", "#c8571b", "#24292f", "#6a737d"

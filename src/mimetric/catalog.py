@@ -18,10 +18,18 @@ from .core.forms import Mining
 from .core.objective import Objective
 from .core.pairs import Pairing
 from .core.similarity import SIMILARITIES
-from .mining import MultiSimilarityMining
+from .mining import EasyHardMining, MarginMining, MultiSimilarityMining
 
-MININGS: dict[str, Mining] = {"multi-similarity": MultiSimilarityMining()}
-ALIASES = {"triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent"}
+MININGS: dict[str, Mining] = {
+    "multi-similarity": MultiSimilarityMining(),
+    "hard": EasyHardMining(),
+    "easy-positive": EasyHardMining("easy", "semi-hard"),
+    "margin": MarginMining(),
+}
+ALIASES = {
+    "triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent", "dcl": "decoupled",
+    "hcl": "hard-negative-nt-xent", "clip": "symmetric-nt-xent", "siglip": "sigmoid-pair",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,6 @@ class Entry:
         parameters = inspect.signature(self.module).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "pairing"}
 
-    @property
-    def takes_classes(self) -> bool:
-        """Whether it holds a weight for each class, and so needs to know width and number of classes."""
-        return "num_classes" in inspect.signature(self.module).parameters
-
 
 _ENTRIES = (
     Entry(losses.CrossEntropyLoss, "class weights", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
@@ -67,6 +70,24 @@ _ENTRIES = (
           "Hadsell 2006"),
     Entry(losses.SquaredContrastiveLoss, "batch", "sum D^2 of positives", "sum [m - D]+^2 of negatives",
           "Hadsell 2006"),
+    Entry(losses.SNRContrastiveLoss, "batch", "mean Var(x - y) / Var x of positives",
+          "mean [m - Var(x - y) / Var x]+ of negatives", "Yuan 2019, arXiv:1904.02616"),
+    Entry(losses.MarginLoss, "batch", "[D - beta + m]+ of positives", "[beta + m - D]+ of negatives",
+          "Wu 2017, arXiv:1706.07567"),
+    Entry(losses.ThresholdConsistentMarginLoss, "batch", "mean [a - s] of positives below a",
+          "mean [s - b] of negatives above b", "Zhang 2024, arXiv:2307.04047"),
+    Entry(losses.IntraPairVarianceLoss, "batch", "mean [(1 - eps) mean s - s]+^2 of positives",
+          "mean [s - (1 + eps) mean s]+^2 of negatives", "Yu 2019"),
+    Entry(losses.BinomialDevianceLoss, "batch", "mean log(1 + exp(- alpha (s - b))) of positives",
+          "mean log(1 + exp(C alpha (s - b))) of negatives", "Yi 2014, arXiv:1407.4979"),
+    Entry(losses.CircleLoss, "batch", "P = log sum exp(- gamma [1 + m - s]+ (s - 1 + m))",
+          "log(1 + exp(P + log sum exp(gamma [s + m]+ (s - m)))) - P", "Sun 2020, arXiv:2002.10857"),
+    Entry(losses.GeneralizedLiftedStructureLoss, "batch", "P = log sum exp(D) of positives",
+          "[P + log sum exp(m - D) of negatives]+ - P", "Hermans 2017, arXiv:1703.07737"),
+    Entry(losses.NPairsLoss, "batch", "- mean s of positives + lambda / 2 |x|^2",
+          "mean log(exp s_p + sum exp(s) of negatives)", "Sohn 2016"),
+    Entry(losses.TupletMarginLoss, "batch", "- mean z of positives, z = scale cos(angle - m)",
+          "mean log(exp z + sum exp(scale s) of negatives)", "Yu 2019"),
     Entry(losses.MultiSimilarityLoss, "batch", "log(1 + sum exp(-alpha (s - b))) / alpha",
           "log(1 + sum exp(beta (s - b))) / beta", "Wang 2019, arXiv:1904.06627"),
     Entry(losses.SupConLoss, "batch", "- mean s / T of positives", "log sum exp(s / T) of all",
@@ -75,12 +96,56 @@ _ENTRIES = (
           "mean log(exp(s_p / T) + sum exp(s / T) of negatives)", "Chen 2020, arXiv:2002.05709"),
     Entry(losses.SNCALoss, "batch", "- log sum exp(s / T) of positives", "log sum exp(s / T) of all",
           "Wu 2018, arXiv:1808.04699"),
+    Entry(losses.DecoupledLoss, "batch", "- mean w s / T of positives", "log sum exp(s / T) of negatives",
+          "Yeh 2022, arXiv:2110.06848"),
+    Entry(losses.HardNegativeNTXentLoss, "batch", "- mean s / T of positives",
+          "mean log(exp(s_p / T) + N tilted, debiased mean of exp(s / T))", "Robinson 2021, arXiv:2010.04592"),
+    Entry(losses.FocalNTXentLoss, "batch", "- mean w s / T of positives, w = (1 - P)^gamma",
+          "mean w log(exp(s_p / T) + sum exp(s / T) of negatives)", "Zhao 2025, arXiv:2506.20923"),
+    Entry(losses.SymmetricNTXentLoss, "other view", "- mean s / T of positives, T learned, both ways",
+          "mean log(exp(s_p / T) + sum exp(s / T) of negatives), both ways", "Radford 2021, arXiv:2103.00020"),
+    Entry(losses.SigmoidPairLoss, "other view", "sum log(1 + exp(- t s - b)) of positives, t and b learned",
+          "sum log(1 + exp(t s + b)) of negatives", "Zhai 2023, arXiv:2303.15343"),
     Entry(losses.TripletMarginLoss, "batch", "- s of positives in missed triplets", "s + margin of negatives in them",
           "Schroff 2015, arXiv:1503.03832"),
     Entry(losses.SemiHardTripletLoss, "batch", "- s of positives in semi-hard triplets",
           "s + margin of negatives in them", "Schroff 2015, arXiv:1503.03832"),
     Entry(losses.BatchHardTripletLoss, "batch", "- least s of positives in missed anchors",
           "greatest s + margin of negatives in them", "Hermans 2017, arXiv:1703.07737"),
+    Entry(losses.DistanceWeightedTripletLoss, "batch", "- s of positives in missed triplets, negatives drawn evenly",
+          "s + margin of negatives in them", "Wu 2017, arXiv:1706.07567"),
+    Entry(losses.SwapTripletLoss, "batch", "- s of positives in missed triplets",
+          "greater s of anchor and positive to negatives in them + margin", "Balntas 2016"),
+    Entry(losses.QuadrupletLoss, "batch", "- s of positives in missed triplets and quadruplets",
+          "s + margin of negative pairs in them", "Chen 2017, arXiv:1704.01719"),
+    Entry(losses.SoftTripletLoss, "batch", "mean -s of positives", "mean log(exp s_p + exp(s + margin)) of triplets",
+          "Hermans 2017, arXiv:1703.07737"),
+    Entry(losses.SoftBatchHardTripletLoss, "batch", "- least s of positives",
+          "log(exp of it + exp of the greatest s of negatives)", "Hermans 2017, arXiv:1703.07737"),
+    Entry(losses.EasyPositiveTripletLoss, "batch", "- greatest s / T of positives",
+          "log(exp of it + sum exp(s / T) of negatives chosen)", "Xuan 2020, arXiv:1904.05370"),
+    Entry(losses.AngularLoss, "batch", "-2 (1 + tan^2 alpha) s_p",
+          "log(exp of minus it + sum exp(4 tan^2 alpha (s_i + s_p)))", "Wang 2017, arXiv:1708.01682"),
+    Entry(losses.CentroidTripletLoss, "class means", "squared distance to the mean of the class",
+          "- that to the nearest other mean + margin", "Wieczorek 2021, arXiv:2104.13643"),
+    Entry(losses.LiftedStructureLoss, "batch", "mean [J]+ D / 2 of positives, J = D + N",
+          "mean [J]+ N / 2, N = log sum exp(margin - D) of both rows' negatives", "Oh Song 2016, arXiv:1511.06452"),
+    Entry(losses.HistogramLoss, "batch", "none: P(s of a negative pair > s of a positive pair)", "none",
+          "Ustinova 2016, arXiv:1611.00822"),
+    Entry(losses.ProtoTripletLoss, "class means", "distance to the own class's mean in missed anchors",
+          "- that to the nearest other mean + margin", "Mendez-Ruiz 2023, arXiv:2305.09062"),
+    Entry(losses.RankedListLoss, "batch", "weighted mean of [D - alpha + m]+ of positives",
+          "weighted mean of [alpha - D]+ of negatives", "Wang 2019, arXiv:1903.03238"),
+    Entry(losses.DynamicSoftMarginLoss, "batch", "mean w D of positives, w = share of no harder triplets",
+          "- mean w D of nearest negatives", "Zhang 2019"),
+    Entry(losses.P2SGradLoss, "class weights", "(1 - s_y)^2 / 2", "sum s_c^2 / 2 of other classes",
+          "Zhang 2019, arXiv:1905.02479"),
+    Entry(losses.PNPLoss, "batch", "none: negatives nearer than each positive", "none", "Li 2022, arXiv:2102.04640"),
+    Entry(losses.SmoothAPLoss, "batch", "none: 1 - average precision, by sigmoids", "none",
+          "Brown 2020, arXiv:2007.12163"),
+    Entry(losses.FastAPLoss, "batch", "none: 1 - average precision, by bins", "none", "Cakir 2019"),
+    Entry(losses.ICNNLoss, "nearest neighbors", "none: - log of how well classes part nearby", "none",
+          "Mendez-Ruiz 2023, arXiv:2305.09062"),
 )  # fmt: skip
 
 
@@ -138,7 +203,9 @@ def create(chosen: Chosen | str, *, width: int, num_classes: int) -> Objective:
         [chosen] = parse_objectives(chosen)
     entry = entries()[chosen.name]
     options = _read_options(chosen)
-    return entry.module(*((width, num_classes) if entry.takes_classes else ()), **options)
+    asked = inspect.signature(entry.module).parameters
+    sizes = {name: size for name, size in (("width", width), ("num_classes", num_classes)) if name in asked}
+    return entry.module(**sizes, **options)
 
 
 def _name(text: str) -> str:
@@ -160,7 +227,8 @@ def _read_options(chosen: Chosen) -> dict[str, Any]:
     """Values in the types of the module's options; mining and similarity go into a Pairing."""
     module = entries()[chosen.name].module
     kinds = {key: get_type_hints(module.__init__)[key] for key in entries()[chosen.name].options}
-    kinds |= {"mining": Literal[tuple(MININGS)], "similarity": Literal[SIMILARITIES]}
+    if "pairing" in inspect.signature(module).parameters:
+        kinds |= {"mining": Literal[tuple(MININGS)], "similarity": Literal[SIMILARITIES]}
     read: dict[str, Any] = {}
     for key, text in chosen.options:
         if key not in kinds:
@@ -179,6 +247,7 @@ def _value(where: str, text: str, kind: Any) -> Any:
         if word is None:
             raise InputError(f"{where} must be one of {', '.join(words)}, got {text!r}")
         return word
+    kind = next((number for number in (float, int) if number in get_args(kind)), kind)  # or learned, or None
     try:
         return kind(text)
     except ValueError:

@@ -6,6 +6,7 @@ Imports no torch: the help must be instant.  What a command needs is imported wh
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -124,6 +125,11 @@ def objectives(*, as_json: AsJson = False) -> None:
     facts = ("family", "references", "tightness", "contrast", "options", "paper")
     listed = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in entries().items()}
     if as_json:
+        for entry in listed.values():  # JSON has no infinity
+            entry["options"] = {
+                option: str(default) if default in (math.inf, -math.inf) else default
+                for option, default in entry["options"].items()
+            }
         print(json.dumps(listed, allow_nan=False))
     else:
         print_objectives(listed)

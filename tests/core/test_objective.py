@@ -50,6 +50,22 @@ def test_a_sum_trains():
     assert run.sides() is not None
 
 
+def test_learned_options_leave_room_for_references():
+    x, y = example()
+    for objective in (losses.SigmoidPairLoss(), losses.SymmetricNTXentLoss(), losses.MarginLoss(3)):
+        assert objective.takes_references
+        both = objective + losses.SupConLoss()
+        value = both(x, y, x + 1, y)
+        torch.testing.assert_close(value, objective(x, y, x + 1, y) + losses.SupConLoss()(x, y, x + 1, y))
+        value.backward()
+        assert all(parameter.grad is not None for parameter in objective.parameters())
+    assert not losses.CenterLoss(5, 3).takes_references
+
+
+def test_a_sum_with_a_loss_without_sides_has_none():
+    assert (losses.PNPLoss() + 0.1 * losses.SupConLoss()).sides is None
+
+
 def test_a_sum_of_classifiers_takes_no_references():
     x, y = example()
     alone = losses.CrossEntropyLoss(5, 3)

@@ -7,16 +7,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimetric.core import terms
+from mimetric.core import terms, triplets
 from mimetric.core.reduce import Mean, Near
 
 TERMS = [
     terms.LogSumExp(3.0, 0.25),
     terms.Hinge(-0.3),  # at its corner a hinge may have any slope from 0 to 1
     terms.SquaredHinge(-0.5),
+    terms.Square(),
+    terms.WeightedHinge(0.0, -0.3),
+    terms.WeightedHinge(3.0, -0.25),
+    terms.WeightedHinge(3.0, -0.25, constant=True),
+    terms.Softplus(3.0, 0.25),
+    terms.TiltedMean(3.0, 0.0),
+    terms.TiltedMean(3.0, 0.5),
+    terms.RootHinge(),
+    terms.CircleLogSumExp(3.0, 0.25),
+    terms.CircleLogSumExp(80.0, 0.4),
+    terms.Counted(terms.Total()),
+    terms.FullPrecision(terms.LogSumExp(3.0, 0.25)),
+    terms.Counted(terms.SquaredHinge(-0.5)),
     terms.Hardest(),
-    terms.TripletHinge(0.5),
-    terms.TripletHinge(0.5, semi_hard=True),
+    triplets.DrawnTriplets(0.5, 8, 0.5, 1.4),
+    triplets.DrawnTriplets(0.5, 2, 0.1, 1.9),
+    triplets.HardestBelow(),
+    triplets.TripletHinge(0.5),
+    triplets.TripletHinge(0.5, semi_hard=True),
 ]
 STEPS = st.integers(-4, 4).map(lambda k: k / 4)  # exact in binary: ties everywhere
 
@@ -40,7 +56,7 @@ def test_slopes_are_those_of_the_definition(term, most, data):
     [slopes] = torch.autograd.grad(expected.sum(), leaf)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terms, "_MOST_PASSES", most)
+        patch.setattr(triplets, "_MOST_PASSES", most)
         sums = term.slopes_(sim, near, 2.0)
     torch.testing.assert_close(sums.total, expected.detach())
     if count is not None:

@@ -13,9 +13,10 @@ from .errors import InputError
 class Objective(nn.Module):
     """Options bound to a loss function.
 
-    Called as `objective(embeddings, labels, references=None, reference_labels=None)`.  An objective with
-    parameters (class weights) compares embeddings with those, handed to its function in the order in which
-    they were registered, and takes no references.
+    Called as `objective(embeddings, labels, references=None, reference_labels=None)`.  A parameter that has the
+    name of an option is learned in its place.  Any other is class weights: an objective with such compares
+    embeddings with those, handed to its function in the order in which they were registered, and takes no
+    references.  A loss without two sides has None for `sides`.
 
     Objectives add up: ``a + 0.1 * b`` is an :class:`ObjectiveSum`.
     """
@@ -24,7 +25,18 @@ class Objective(nn.Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.options = options
+        self._options = options
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its function is called with, learned options as parameters."""
+        learned = {name: value for name, value in self.named_parameters() if name in self._options}
+        return self._options | learned
+
+    @property
+    def takes_references(self) -> bool:
+        """Whether it compares embeddings with references, and not with class weights of its own."""
+        return not self._class_weights()
 
     def forward(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
@@ -40,7 +52,7 @@ class Objective(nn.Module):
         return cast(tuple[Tensor, Tensor], self.function.sides(embeddings, labels, *against, **self.options))
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
 
     def __add__(self, other: Objective | ObjectiveSum) -> ObjectiveSum:
         return ObjectiveSum([(1.0, self)]) + other
@@ -51,12 +63,15 @@ class Objective(nn.Module):
     __rmul__ = __mul__
 
     def _against(self, references: Any, reference_labels: Any) -> tuple[Any, ...]:
-        weights = tuple(self.parameters())
+        weights = self._class_weights()
         if weights and references is not None:
             raise InputError(
                 f"{type(self).__name__}: takes no references, it compares embeddings with its own weights"
             )
         return weights or (references, reference_labels)
+
+    def _class_weights(self) -> tuple[Tensor, ...]:
+        return tuple(value for name, value in self.named_parameters() if name not in self._options)
 
 
 class ObjectiveSum(nn.Module):
@@ -76,6 +91,8 @@ class ObjectiveSum(nn.Module):
         super().__init__()
         self.factors = [factor for factor, _ in parts]
         self.objectives = nn.ModuleList(objective for _, objective in parts)
+        if any(objective.sides is None for _, objective in parts):
+            self.sides = None  # type: ignore[assignment, method-assign]
 
     def forward(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
@@ -112,5 +129,4 @@ class ObjectiveSum(nn.Module):
 
     def _parts(self, references: Any, reference_labels: Any) -> Iterator[tuple[Objective, tuple[Any, ...]]]:
         for _, objective in self._weighted():
-            own = any(True for _ in objective.parameters())
-            yield objective, (() if own else (references, reference_labels))
+            yield objective, ((references, reference_labels) if objective.takes_references else ())

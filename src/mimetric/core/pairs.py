@@ -25,7 +25,7 @@ from .checks import check_choice, check_references, check_relation, check_rows, 
 from .classes import Classes, Related, Relation
 from .errors import InputError
 from .forms import Form, Mining, NearFar, WholeRows
-from .similarity import SIMILARITIES, Similarity, full_precision, lift
+from .similarity import SIMILARITIES, Similarity, full_precision, lift, normalized
 from .terms import Term
 
 _Options = ParamSpec("_Options")
@@ -142,6 +142,21 @@ def check_pairs(
     if pairing.related is not None:
         check_relation(where, "related", pairing.related, (len(labels), len(others)))
     return embeddings, labels, references, others
+
+
+def check_unit_pairs(
+    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """The same, rows scaled to length 1, for losses whose numbers are Euclidean distances of such rows."""
+    if pairing.similarity not in (None, "negative_euclidean"):
+        raise InputError(f"{where}: measures Euclidean distances; leave similarity out of the pairing")
+    rows, labels, others, other_labels = check_pairs(
+        where, embeddings, labels, references, reference_labels, pairing
+    )
+    rows = normalized(full_precision(rows))
+    if others is None:
+        return rows, labels, None, None
+    return rows, labels, normalized(full_precision(others)), other_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +308,8 @@ def pair_weights(
     the weights held constant.  Negative on what is pulled together, positive on what is pushed apart.
 
     Args:
-        loss: any pair loss; options by :func:`functools.partial`.
+        loss: any pair loss that looks at an anchor's own similarities (not swapped triplets or lifted structure,
+            which compare references with each other); options by :func:`functools.partial`.
         sim: (n, n) similarities, row i those of anchor i; the diagonal is left out.
         labels: (n,) integer class ids.
         mining: as in :class:`Pairing`.

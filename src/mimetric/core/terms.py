@@ -20,9 +20,7 @@ from .reduce import Mean, Near, masked_logsumexp
 # clamped here is below 1e-34 of the largest entry of its row.
 _LOWEST_EXPONENT = -80.0
 _SAFE_SPREAD = 60.0
-_FINITE = -1e30  # in place of -inf where it is multiplied by 0
-# Up to so many positives, a pass over the negatives for each costs less than a search among all.
-_MOST_PASSES = 100
+FINITE = -1e30  # in place of -inf where it is multiplied by 0
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ class WeightedHinge:
 def weighted_hinge(excess: Tensor, scale: float, constant: bool = False) -> Tensor:
     """The sum of :class:`WeightedHinge` over rows of excesses (k, p); what is not above 0 does not count."""
     hinge = excess.relu()  # of slope 0 at its corner
-    share = torch.where(hinge > 0, scale * hinge, _FINITE).softmax(1)
+    share = torch.where(hinge > 0, scale * hinge, FINITE).softmax(1)
     return ((share.detach() if constant else share) * hinge).sum(1)
 
 
@@ -249,7 +247,7 @@ class RootHinge:
 
 @dataclass(frozen=True)
 class CircleLogSumExp:
-    r""":math:`\log \sum_j e^{\gamma w_j (s_j - m)}`, -inf over none; the weights :math:`w_j = [s_j + m]_+` have no gradient."""
+    r""":math:`\log \sum_j e^{\gamma w_j (s_j - m)}`, -inf over none, with :math:`w_j = [s_j + m]_+` held constant."""
 
     gamma: float
     margin: float
@@ -276,7 +274,7 @@ class CircleLogSumExp:
         )
 
     def _weights(self, sim: Tensor) -> Tensor:
-        return (sim + self.margin).clamp_(min=-1 / _FINITE)  # never quite 0, so that -inf stays -inf
+        return (sim + self.margin).clamp_(min=-1 / FINITE)  # never quite 0, so that -inf stays -inf
 
 
 @dataclass(frozen=True)
@@ -319,6 +317,24 @@ class Counted:
         return replace(self.term.slopes_(sim, near, spread), count=count)
 
 
+@dataclass(frozen=True)
+class FullPrecision:
+    """Another term, on similarities that autocast leaves in full precision."""
+
+    term: Term
+    scale = float("inf")
+
+    @property
+    def blocks_held(self) -> int:
+        return self.term.blocks_held
+
+    def far(self, sim: Tensor, near: Near) -> Tensor | Mean:
+        return self.term.far(sim, near)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
+        return self.term.slopes_(sim, near, spread)
+
+
 def _how_many(sim: Tensor) -> Tensor:
     return (sim != -torch.inf).sum(1).to(sim.dtype)
 
@@ -336,94 +352,3 @@ class Hardest:
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         top = sim.amax(1)
         return Sums(top, 1 / sim.eq_(top[:, None]).sum(1))
-
-
-@dataclass(frozen=True)
-class HardestBelow:
-    r""":math:`\max_j s_j` over :math:`s_j < \max_p s_p`: the nearest of the negatives behind the nearest positive."""
-
-    scale = float("inf")  # the choice jumps where s_j passes s_p
-    blocks_held = 1
-
-    def far(self, sim: Tensor, near: Near) -> Tensor:
-        return torch.where(sim < _nearest(near), sim, -torch.inf).amax(1)
-
-    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
-        return Hardest().slopes_(sim.masked_fill_(sim >= _nearest(near), -torch.inf), near, spread)
-
-
-def _nearest(near: Near) -> Tensor:
-    return torch.where(near.valid, near.sim.detach(), -torch.inf).amax(1, keepdim=True)
-
-
-@dataclass(frozen=True)
-class TripletHinge:
-    r"""What negatives add to the triplets that miss the margin m, and how many each positive misses it with.
-
-    .. math:: \sum_{p, j: s_j > s_p - m} (s_j + m), \qquad c_p = |\{j: s_j > s_p - m\}|
-
-    The hinge sum over all triplets is this total minus :math:`\sum_p c_p s_p`.  No triplet is ever listed:
-    one pass over the negatives for each of a few positives, or, for many, one search of each negative
-    among the sorted thresholds :math:`s_p - m`, and prefix sums.  Semi-hard triplets, those with
-    :math:`s_j < s_p` as well, are what passes one threshold less what passes the other.
-    """
-
-    margin: float
-    semi_hard: bool = False
-
-    @property
-    def scale(self) -> float:
-        return float("inf") if self.semi_hard else 1.0  # the sums jump where s_j passes s_p
-
-    @property
-    def blocks_held(self) -> int:
-        return 5 if self.semi_hard else 4
-
-    def far(self, sim: Tensor, near: Near) -> Mean:
-        positive = near.sim.detach()[:, :, None]  # (k, p, 1)
-        reached = near.valid[:, :, None] & (sim[:, None, :] > positive - self.margin)  # (k, p, m)
-        if self.semi_hard:
-            reached &= sim[:, None, :] < positive
-        reached = reached.to(sim.dtype)
-        there = torch.where(sim == -torch.inf, 0, sim + self.margin)
-        return Mean((reached.sum(1) * there).sum(1), reached.sum(2))
-
-    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        positive, order = torch.where(near.valid, near.sim, torch.inf).sort(dim=1)  # the invalid come last
-        most = max(1, int(near.count.max()))
-        positive, order = positive[:, :most], order[:, :most]
-        passed_by = _pass_each if most <= _MOST_PASSES else _search
-        thresholds = positive - self.margin
-        if not self.semi_hard:
-            passed, in_order = passed_by(sim, thresholds)
-        else:
-            # s_j >= s_p is s_j > the number before s_p, which a margin lost in rounding must not lie above.
-            before = positive.nextafter(torch.full_like(positive, -torch.inf))
-            passed, in_order = passed_by(sim, torch.minimum(thresholds, before))
-            nearer, of_nearer = passed_by(sim, before)
-            passed -= nearer
-            in_order -= of_nearer
-        count = torch.zeros_like(near.sim).scatter_(1, order, in_order)
-        total = torch.linalg.vecdot(passed, sim.clamp_(min=_FINITE)) + self.margin * count.sum(1)
-        sim.copy_(passed)
-        return Sums(total, 1.0, count)
-
-
-def _pass_each(sim: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of the thresholds (k, p) each s_j (k, m) passes, and how many s_j pass each threshold."""
-    passed, passes = torch.zeros_like(sim), torch.empty_like(sim)
-    count = torch.empty_like(thresholds)
-    for p, threshold in enumerate(thresholds.unbind(1)):
-        torch.gt(sim, threshold[:, None], out=passes)
-        count[:, p] = passes.sum(1)
-        passed += passes
-    return passed, count
-
-
-def _search(sim: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for thresholds in order, in a time that hardly depends on how many there are."""
-    passed = torch.searchsorted(thresholds.contiguous(), sim)
-    ones = torch.ones((), dtype=sim.dtype, device=sim.device).expand_as(sim)
-    passing = sim.new_zeros(len(sim), thresholds.shape[1] + 1).scatter_add_(1, passed, ones)
-    count = passing.flip(1).cumsum(1).flip(1)[:, 1:]  # s_j passes the first `passed` of them
-    return passed.to(sim.dtype), count

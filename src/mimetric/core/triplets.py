@@ -1,4 +1,4 @@
-"""A form for triplets whose cost is smooth: what a negative adds depends on each of the anchor's positives."""
+"""What triplets add, without a triplet ever being listed: terms of hinges, and a form for a smooth cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,127 @@ from torch import Tensor
 from .classes import ClassRuns, Rows
 from .forms import Slopes
 from .reduce import Mean, Near
+from .terms import FINITE, Hardest, Sums
 
+# Up to so many positives, a pass over the negatives for each costs less than a search among all.
+_MOST_PASSES = 100
 _FAR_BELOW = -1e30  # its softplus is 0, and so are all its derivatives
+
+
+@dataclass(frozen=True)
+class TripletHinge:
+    r"""What negatives add to the triplets that miss the margin m, and how many each positive misses it with.
+
+    .. math:: \sum_{p, j: s_j > s_p - m} (s_j + m), \qquad c_p = |\{j: s_j > s_p - m\}|
+
+    The hinge sum over all triplets is this total minus :math:`\sum_p c_p s_p`.  No triplet is ever listed:
+    one pass over the negatives for each of a few positives, or, for many, one search of each negative
+    among the sorted thresholds :math:`s_p - m`, and prefix sums.  Semi-hard triplets, those with
+    :math:`s_j < s_p` as well, are what passes one threshold less what passes the other.
+    """
+
+    margin: float
+    semi_hard: bool = False
+
+    @property
+    def scale(self) -> float:
+        return float("inf") if self.semi_hard else 1.0  # the sums jump where s_j passes s_p
+
+    @property
+    def blocks_held(self) -> int:
+        return 5 if self.semi_hard else 4
+
+    def far(self, sim: Tensor, near: Near) -> Mean:
+        positive = near.sim.detach()[:, :, None]  # (k, p, 1)
+        reached = near.valid[:, :, None] & (sim[:, None, :] > positive - self.margin)  # (k, p, m)
+        if self.semi_hard:
+            reached &= sim[:, None, :] < positive
+        reached = reached.to(sim.dtype)
+        there = torch.where(sim == -torch.inf, 0, sim + self.margin)
+        return Mean((reached.sum(1) * there).sum(1), reached.sum(2))
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        positive, order = torch.where(near.valid, near.sim, torch.inf).sort(dim=1)  # the invalid come last
+        most = max(1, int(near.count.max()))
+        positive, order = positive[:, :most], order[:, :most]
+        passed_by = _pass_each if most <= _MOST_PASSES else _search
+        thresholds = positive - self.margin
+        if not self.semi_hard:
+            passed, in_order = passed_by(sim, thresholds)
+        else:
+            # s_j >= s_p is s_j > the number before s_p, which a margin lost in rounding must not lie above.
+            before = positive.nextafter(torch.full_like(positive, -torch.inf))
+            passed, in_order = passed_by(sim, torch.minimum(thresholds, before))
+            nearer, of_nearer = passed_by(sim, before)
+            passed -= nearer
+            in_order -= of_nearer
+        count = torch.zeros_like(near.sim).scatter_(1, order, in_order)
+        total = torch.linalg.vecdot(passed, sim.clamp_(min=FINITE)) + self.margin * count.sum(1)
+        sim.copy_(passed)
+        return Sums(total, 1.0, count)
+
+
+@dataclass(frozen=True)
+class HardestBelow:
+    r""":math:`\max_j s_j` over :math:`s_j < \max_p s_p`: the nearest of the negatives behind the nearest positive."""
+
+    scale = float("inf")  # the choice jumps where s_j passes s_p
+    blocks_held = 1
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:
+        return torch.where(sim < _nearest(near), sim, -torch.inf).amax(1)
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
+        return Hardest().slopes_(sim.masked_fill_(sim >= _nearest(near), -torch.inf), near, spread)
+
+
+@dataclass(frozen=True)
+class DrawnTriplets:
+    r"""What :class:`TripletHinge` adds if each positive draws one negative, in expectation.
+
+    A negative is drawn in proportion to :math:`1 / q(D)`, q the density of distances D of random rows of length 1 in
+    so many dimensions, :math:`q(D) \propto D^{d - 2} (1 - D^2 / 4)^{(d - 3) / 2}`: any distance is as likely as
+    any other.  Nearer than `nearest` it counts as that near, from `furthest` on it is not drawn.  Similarities are
+    cosines, and no gradient runs through the chances.
+    """
+
+    margin: float
+    width: int  # d
+    nearest: float
+    furthest: float
+    scale = float("inf")  # chances are powers of the distance as high as d
+    blocks_held = 6
+
+    def chances(self, sim: Tensor) -> Tensor:
+        """(k, m) of each negative; 0 throughout where none can be drawn."""
+        squares = (2 - 2 * sim).clamp(min=self.nearest**2)
+        weights = squares.log().mul_(1 - self.width / 2)
+        weights -= squares.div(-4).add_(1).clamp_(min=1e-6).log_().mul_((self.width - 3) / 2)
+        weights.masked_fill_(
+            ~(squares < self.furthest**2), -torch.inf
+        )  # what is no negative is infinitely far
+        top = weights.amax(1, keepdim=True).clamp_(min=FINITE)
+        weights.sub_(top).exp_()
+        return weights.div_(weights.sum(1, keepdim=True).clamp_(min=1e-30))
+
+    def far(self, sim: Tensor, near: Near) -> Mean:
+        positive = near.sim.detach()[:, :, None]  # (k, p, 1)
+        reached = near.valid[:, :, None] & (sim[:, None, :] > positive - self.margin)  # (k, p, m)
+        drawn = reached * self.chances(sim.detach())[:, None]
+        there = torch.where(sim == -torch.inf, 0, sim + self.margin)
+        return Mean((drawn.sum(1) * there).sum(1), drawn.sum(2))
+
+    def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        chances = self.chances(sim)
+        drawn, passes = torch.zeros_like(sim), torch.empty_like(sim)
+        count = torch.zeros_like(near.sim)
+        for p, limit in enumerate(torch.where(near.valid, near.sim - self.margin, torch.inf).unbind(1)):
+            torch.gt(sim, limit[:, None], out=passes)
+            drawn += passes.mul_(chances)
+            count[:, p] = passes.sum(1)
+        total = torch.linalg.vecdot(drawn, sim.clamp_(min=FINITE)) + self.margin * count.sum(1)
+        sim.copy_(drawn)
+        return Sums(total, 1.0, count)
 
 
 @dataclass(frozen=True)
@@ -74,3 +193,27 @@ def _sides(near: Near, total: Tensor, negatives: Tensor) -> tuple[Mean, Mean]:
     of_positives = near.sum(near.sim) * negatives
     triplets = near.count * negatives
     return Mean(-of_positives, triplets), Mean(total + of_positives, triplets)
+
+
+def _nearest(near: Near) -> Tensor:
+    return torch.where(near.valid, near.sim.detach(), -torch.inf).amax(1, keepdim=True)
+
+
+def _pass_each(sim: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the thresholds (k, p) each s_j (k, m) passes, and how many s_j pass each threshold."""
+    passed, passes = torch.zeros_like(sim), torch.empty_like(sim)
+    count = torch.empty_like(thresholds)
+    for p, threshold in enumerate(thresholds.unbind(1)):
+        torch.gt(sim, threshold[:, None], out=passes)
+        count[:, p] = passes.sum(1)
+        passed += passes
+    return passed, count
+
+
+def _search(sim: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for thresholds in order, in a time that hardly depends on how many there are."""
+    passed = torch.searchsorted(thresholds.contiguous(), sim)
+    ones = torch.ones((), dtype=sim.dtype, device=sim.device).expand_as(sim)
+    passing = sim.new_zeros(len(sim), thresholds.shape[1] + 1).scatter_add_(1, passed, ones)
+    count = passing.flip(1).cumsum(1).flip(1)[:, 1:]  # s_j passes the first `passed` of them
+    return passed.to(sim.dtype), count

@@ -7,12 +7,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_batch, check_positive, check_references
+from ..core.checks import check_positive, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_unit_pairs, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.similarity import full_precision, normalized
+from ..core.similarity import full_precision
 from ..core.terms import Hinge, LogSumExp, SquaredHinge
 
 
@@ -122,20 +122,12 @@ def squared_contrastive_loss(
     """
     where = "squared_contrastive_loss"
     check_positive(where, margin=margin)
-    if pairing.similarity not in (None, "negative_euclidean"):
-        raise InputError(
-            f"{where}: measures Euclidean distances; for another similarity use contrastive_loss"
-        )
-    embeddings, labels = check_batch(where, embeddings, labels)
-    references, others = check_references(where, embeddings, labels, references, reference_labels)
-    if references is not None:
-        references, reference_labels = normalized(full_precision(references)), others
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         return near.sum(near.sim.square()), far
 
     return pair_sums(
-        where, normalized(full_precision(embeddings)), labels, references, reference_labels,
+        where, *check_unit_pairs(where, embeddings, labels, references, reference_labels, pairing),
         push=SquaredHinge(-margin), sides=sides, similarity="negative_euclidean", pairing=pairing,
     )  # fmt: skip
 
@@ -147,6 +139,75 @@ class SquaredContrastiveLoss(Objective):
 
     def __init__(self, *, margin: float = 1.0, pairing: Pairing = Pairing()) -> None:
         super().__init__(margin=margin, pairing=pairing)
+
+
+@pair_loss
+def snr_contrastive_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    margin: float = 1.0,
+    mean_weight: float = 0.005,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Signal-to-noise contrastive loss: the noise that turns the anchor into the other, beside the anchor's signal.
+
+    .. math::
+        \operatorname{mean}_{i,\, j \in P_i}\, \bigl(d_{ij} + \lambda |\textstyle\sum_k x_{ik}|\bigr)
+        + \operatorname{mean}_{i,\, j \in N_i,\, d_{ij} < m}\, (m - d_{ij}), \qquad
+        d_{ij} = \frac{\operatorname{Var}(x_i - x_j)}{\operatorname{Var}(x_i)}
+
+    with variances over the d numbers of a row: over all positive pairs, and over the negative pairs that cost
+    something.  λ keeps the numbers of a row around 0, which the variances do not see.  Tightness is the first mean,
+    contrast the second.
+
+    Args:
+        embeddings: (n, d) floating point; their norm and their axes matter.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) what to compare with; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        margin: d from which a negative costs nothing, m > 0.
+        mean_weight: λ >= 0.
+        pairing: what all pair losses share; its own similarity is -d.
+
+    Returns:
+        Scalar >= 0; d has no unit.
+    Raises:
+        InputError: shapes disagree, labels are not integers, margin is not > 0, or mean_weight is negative.
+
+    Reference: Yuan et al., CVPR 2019, arXiv:1904.02616.  λ = 0.005 is that of Roth et al., ICML 2020, arXiv:2002.08473.
+
+    >>> import torch
+    >>> x = torch.tensor([[1., -1.], [0.5, -0.5], [1., 1.]])
+    >>> snr_contrastive_loss(x, torch.tensor([0, 0, 1]))
+    tensor(1.6250)
+    """
+    where = "snr_contrastive_loss"
+    check_positive(where, margin=margin)
+    if not mean_weight >= 0:
+        raise InputError(f"{where}: mean_weight must be >= 0, got {mean_weight}")
+    offsets = full_precision(check_rows(where, "embeddings", embeddings)).sum(1).abs()
+
+    def sides(near: Near, far: Mean, offset: Tensor) -> tuple[Mean, Mean]:
+        return Mean(near.sum(mean_weight * offset[:, None] - near.sim), near.count), far
+
+    return pair_sums(
+        where, embeddings, labels, references, reference_labels,
+        push=Hinge(-margin), sides=sides, tensors=(offsets,), similarity="negative_snr", pairing=pairing,
+    )  # fmt: skip
+
+
+class SNRContrastiveLoss(Objective):
+    """Module form of :func:`snr_contrastive_loss`."""
+
+    function = staticmethod(snr_contrastive_loss)
+
+    def __init__(
+        self, *, margin: float = 1.0, mean_weight: float = 0.005, pairing: Pairing = Pairing()
+    ) -> None:
+        super().__init__(margin=margin, mean_weight=mean_weight, pairing=pairing)
 
 
 @pair_loss
@@ -185,8 +246,9 @@ def multi_similarity_loss(
     Raises:
         InputError: shapes disagree, labels are not integers, or alpha or beta is not > 0.
 
-    Reference: Wang et al., CVPR 2019, arXiv:1904.06627. Their code has beta = 40 and mines pairs
-    (:class:`mimetric.mining.MultiSimilarityMining`).
+    Reference: Wang et al., CVPR 2019, arXiv:1904.06627.  Their code has beta = 40, mines pairs
+    (:class:`mimetric.mining.MultiSimilarityMining`), and drops an anchor that is left with pairs of one kind, as the
+    mining does; with ``epsilon=inf`` it drops such anchors and nothing else.  It also drops positives above 1 - 1e-5.
 
     >>> import torch
     >>> x = torch.tensor([[1., 0.], [0., 1.], [1., 1.]])

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.checks import check_positive
+from ..core.coupled import check_class_ids, check_takes_no, checked, similarity_of_rows
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import Hardest, TripletHinge
+from ..core.similarity import Similarity, full_precision
+from ..core.terms import Hardest
+from ..core.triplets import TripletHinge
+
+_CENTROIDS: Similarity = "negative_squared_euclidean"
 
 
 @pair_loss
@@ -57,7 +63,7 @@ def triplet_margin_loss(
     check_positive("triplet_margin_loss", margin=margin)
     return pair_sums(
         "triplet_margin_loss", embeddings, labels, references, reference_labels,
-        push=TripletHinge(margin), sides=_over_triplets, pairing=pairing,
+        push=TripletHinge(margin), sides=over_triplets, pairing=pairing,
     )  # fmt: skip
 
 
@@ -115,7 +121,7 @@ def semi_hard_triplet_loss(
     check_positive("semi_hard_triplet_loss", margin=margin)
     return pair_sums(
         "semi_hard_triplet_loss", embeddings, labels, references, reference_labels,
-        push=TripletHinge(margin, semi_hard=True), sides=_over_triplets, pairing=pairing,
+        push=TripletHinge(margin, semi_hard=True), sides=over_triplets, pairing=pairing,
     )  # fmt: skip
 
 
@@ -170,11 +176,7 @@ def batch_hard_triplet_loss(
     check_positive("batch_hard_triplet_loss", margin=margin)
 
     def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
-        farthest = torch.where(near.valid, near.sim, torch.inf).amin(1)
-        met = far - farthest + margin <= 0  # as it is without positives or without negatives
-        anchors = ((near.count > 0) & (far != -torch.inf)).to(far.dtype)
-        tightness, contrast = torch.where(met, 0, -farthest), torch.where(met, 0, far + margin)
-        return Mean(tightness, anchors), Mean(contrast, anchors)
+        return _over_anchors(torch.where(near.valid, near.sim, torch.inf).amin(1), far, margin)
 
     return pair_sums(
         "batch_hard_triplet_loss", embeddings, labels, references, reference_labels,
@@ -191,7 +193,92 @@ class BatchHardTripletLoss(Objective):
         super().__init__(margin=margin, pairing=pairing)
 
 
-def _over_triplets(near: Near, far: Mean) -> tuple[Mean, Mean]:
+@pair_loss
+def centroid_triplet_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    margin: float = 0.5,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Triplet margin loss of each anchor, the mean of its class and the nearest mean of another class.
+
+    .. math::
+        \operatorname{mean}_i \Bigl[\max_{k \ne y_i} s(x_i, c_k) - s(x_i, c_{P_i}) + m\Bigr]_+, \qquad
+        c_k = \operatorname{mean}_{j: y_j = k} x_j, \quad c_{P_i} = \operatorname{mean}_{p \in P_i} x_p
+
+    with s minus the squared Euclidean distance, over the anchors that have a positive and another class, met
+    margins among them; 0 when there is no such anchor.  The anchor is no part of the mean of its own class.
+    Tightness is the part of that mean in missed margins, contrast the other class's and the margin.
+
+    Args:
+        embeddings: (n, d) floating point; their norm matters.
+        labels: (n,) integer class ids, -1 unlabelled: part of no mean.
+        references: (m, d) rows that the means are taken over; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        margin: m > 0, in units of the similarity.
+        pairing: ids, similarity and block of what all pair losses share; it takes no mining.
+
+    Returns:
+        Scalar >= 0, in units of the similarity.
+    Raises:
+        InputError: shapes disagree, labels are not integers, margin is not > 0, or a mining is given.
+
+    Reference: Wieczorek et al., ICONIP 2021, arXiv:2104.13643, with margin and hardest negative mean as in
+    their code.  That code takes the root of the distance (``negative_euclidean``), leaves one row of
+    every class out of all means at a time, and has the means as anchors too.
+
+    >>> x = torch.tensor([[0.], [2.], [3.], [3.5]])
+    >>> centroid_triplet_loss(x, torch.tensor([0, 0, 1, 1]))
+    tensor(0.7344)
+    """
+    where = "centroid_triplet_loss"
+    check_positive(where, margin=margin)
+    check_takes_no(where, pairing, "mining")
+    batch = checked(where, embeddings, labels, references, reference_labels, pairing)
+    check_class_ids(batch)
+    runs = batch._classes().of(slice(None))
+    anchors = full_precision(batch.embeddings)
+    rows = anchors if batch.references is None else full_precision(batch.references)
+
+    own = torch.zeros_like(anchors)
+    for column, positive in zip(runs.columns.unbind(1), runs.positive.unbind(1)):
+        own = own + torch.where(positive[:, None], rows[column], 0)
+    count = runs.positive.sum(1)
+    near = similarity_of_rows(pairing.similarity or _CENTROIDS, anchors, own / count.clamp(min=1)[:, None])
+
+    def sides(near: Near, far: Tensor, own: Tensor) -> tuple[Mean, Mean]:  # noqa: ARG001
+        return _over_anchors(own, far, margin)
+
+    classes, index, sizes = torch.unique(batch.reference_labels, return_inverse=True, return_counts=True)
+    centroids = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows) / sizes[:, None]
+    known = classes != -1
+    return pair_sums(
+        where, anchors, batch.labels, centroids[known], classes[known],
+        push=Hardest(), sides=sides, tensors=(torch.where(count > 0, near, torch.inf),),
+        similarity=_CENTROIDS, pairing=replace(pairing, ids=None, reference_ids=None),
+    )  # fmt: skip
+
+
+class CentroidTripletLoss(Objective):
+    """Module form of :func:`centroid_triplet_loss`."""
+
+    function = staticmethod(centroid_triplet_loss)
+
+    def __init__(self, *, margin: float = 0.5, pairing: Pairing = Pairing()) -> None:
+        super().__init__(margin=margin, pairing=pairing)
+
+
+def _over_anchors(nearest: Tensor, far: Tensor, margin: float) -> tuple[Mean, Mean]:
+    """Both sides of a hinge of one positive (inf is none) and one negative (-inf is none) an anchor."""
+    met = far - nearest + margin <= 0  # as it is where either is missing
+    anchors = ((nearest != torch.inf) & (far != -torch.inf)).to(far.dtype)
+    return Mean(torch.where(met, 0, -nearest), anchors), Mean(torch.where(met, 0, far + margin), anchors)
+
+
+def over_triplets(near: Near, far: Mean) -> tuple[Mean, Mean]:
     """Both sides over the triplets that a term has counted for each positive."""
     counted = near.sum(far.count)
     return Mean(-near.sum(far.count * near.sim), counted), Mean(far.total, counted)

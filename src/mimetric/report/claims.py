@@ -159,14 +159,14 @@ def _print_grid(console: Console, rows: Sequence[Sequence[str]]) -> None:
 
 def _section(result: Mapping[str, Any]) -> list[str]:
     header, packages = result["header"], result["environment"]["packages"]
-    claims = [("claim", "method", "baseline", "difference", "verdict")]
+    claims: list[Sequence[str]] = [("claim", "method", "baseline", "difference", "verdict")]
     for claim in result["claims"]:
         shown = [
             f"{mean} ({spread}), {name}" if spread else f"{mean}, {name}"
             for _, name, mean, spread in claim_rows(result, claim)
         ]
         claims.append((sentence(claim), *shown, f"**{claim['verdict']}**"))
-    numbers = [("measured", "mean", "95% interval")]
+    numbers: list[Sequence[str]] = [("measured", "mean", "95% interval")]
     numbers += [
         (name, number(metric["mean"]), interval(metric)) for name, metric in result["measured"].items()
     ]

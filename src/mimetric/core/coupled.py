@@ -1,0 +1,239 @@
+r"""Losses whose anchors depend on one another: ordinary autograd on near and far of all anchors at once.
+
+Lifted structure adds the negatives of a positive to those of its anchor; a histogram holds the similarities of all
+pairs.  Near and far are a few numbers an anchor (:mod:`mimetric.core.passes`), so the loss is a plain formula on them.
+Value and gradient are exact; the price is one product more than a loss takes that needs one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .average import Side, per_anchor
+from .blocks import Problem
+from .classes import Classes, Relation
+from .errors import InputError
+from .forms import Form
+from .pairs import Pairing, PairSums, pair_sums
+from .passes import near_and_far
+from .pushes import Push
+from .reduce import Mean, Near
+from .similarity import Similarity, lift
+from .terms import Hardest
+
+
+class Data(NamedTuple):
+    """What a coupled loss is made of: lifted rows, the first of which are the anchors."""
+
+    problem: Problem
+    rows: Tensor
+    references: Tensor | None  # None is the rows themselves
+    anchors: int  # how many rows are anchors; the others are the references again, as rows
+    places: Tensor | None  # (m,) the row of each reference; None is its own place
+    across: Callable[[], Relation]  # the rows of a reference's class
+    row_labels: Tensor
+    reference_labels: Tensor
+    plain: bool  # by autograd on whole matrices
+
+    @property
+    def others(self) -> Tensor:
+        return self.rows if self.references is None else self.references
+
+    def near_and_far(self, push: Push) -> tuple[Near, Tensor, Tensor]:
+        return near_and_far(self.problem, push, self.rows, self.references, plain=self.plain)
+
+    def rows_of_positives(self) -> Tensor:
+        """(n, p) where the positives of the anchors stand among the rows."""
+        columns = self.problem.classes.of(slice(0, self.anchors)).columns
+        return columns if self.places is None else self.places[columns]
+
+    def sums_of_pairs(self, push: Push, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Dot products (P,) of rows and references that are pairs, and far (P,) of the sum of each pair."""
+        left, right = self.rows[first], self.others[second]
+        ids = torch.arange(len(first), device=first.device)
+        classes = Classes(self.row_labels[first], self.reference_labels, ids, None)
+        problem = replace(self.problem, classes=classes, bounded=False)
+        _, far, _ = near_and_far(problem, push, left + right, self.others, plain=self.plain)
+        return (left * right).sum(1), far
+
+
+Parts = list[tuple[Side, Side]]
+"""Tightness and contrast of one loss, or of several that are added, each with its own average."""
+
+
+@dataclass(frozen=True, eq=False)
+class CoupledSums(PairSums):
+    """A loss of this form on given data, described and not yet computed."""
+
+    anchors: int
+    places: Tensor | None
+    divided: bool
+    parts: Callable[[Data], Parts]
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        if not self.divided:
+            raise InputError(f"{self.where}: has no tightness and contrast")
+        return super().sides()
+
+    def plain(self) -> Tensor:
+        return self._of(1.0, 1.0, plain=True)
+
+    def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
+        return self._of(of_tightness, of_contrast, plain=False)
+
+    def _of(self, of_tightness: float, of_contrast: float, *, plain: bool) -> Tensor:
+        problem, rows, references = self._problem((of_tightness, of_contrast))
+        with torch.autocast(rows.device.type, enabled=False):
+            data = Data(
+                problem,
+                rows,
+                references,
+                self.anchors,
+                self.places,
+                self._across,
+                self.labels,
+                self.reference_labels,
+                plain,
+            )
+            parts = self.parts(data)
+            if problem.average.reduction is not None:
+                parts = [(_sum([per_anchor(t) for t, _ in parts]), _sum([per_anchor(c) for _, c in parts]))]
+            averaged = [problem.average.of(sides, slice(0, self.anchors)) for sides in parts]
+            if problem.average.reduction == "none":
+                return problem.values(averaged[0])
+            return _sum([problem.weighted(sides, self._divisors(problem, sides)) for sides in averaged])
+
+    def _across(self) -> Relation:
+        if self.references is None:
+            return self._classes()
+        ids, reference_ids = self.pairing.ids, self.pairing.reference_ids
+        return replace(
+            self,
+            embeddings=self.references,
+            labels=self.reference_labels,
+            references=self.embeddings,
+            reference_labels=self.labels,
+            pairing=replace(self.pairing, ids=reference_ids, reference_ids=ids),
+        )._classes()
+
+    def _divisors(self, problem: Problem, sides: tuple[Side, Side]) -> list[Tensor | int]:
+        first, second = (side.count.detach().sum() if isinstance(side, Mean) else None for side in sides)
+        return problem.divisors([(first, second)], self.anchors)
+
+
+def _sum(numbers: list[Tensor]) -> Tensor:
+    return torch.stack(numbers).sum(0)
+
+
+class _Held(NamedTuple):
+    """All that the engine asks of a form whose blocks it does not run."""
+
+    scale: float
+    blocks_held: int
+
+
+def coupled_sums(
+    where: str,
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    parts: Callable[[Data], Parts],
+    scale: float = 1.0,
+    blocks_held: int = 1,
+    references_as_rows: bool = False,
+    by_class: bool = False,
+    divided: bool = True,
+    similarity: Similarity = "cosine",
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    """A loss from the positives of all anchors and their sums over negatives.
+
+    Args:
+        where, embeddings, labels, references, reference_labels, similarity, pairing: as in
+            :func:`~mimetric.core.pairs.pair_sums`; the pairing has no mining.
+        parts: `parts(data)` gives tightness and contrast, one number or :class:`~mimetric.core.reduce.Mean` per
+            anchor, by autograd on what `data.near_and_far(push)` hands out.
+        scale: how much faster than a similarity the loss moves.
+        blocks_held: how many arrays of the size of a block are alive at once.
+        references_as_rows: for losses that ask what is near a positive: separate references are rows after the
+            anchors, compared with themselves.
+        by_class: for losses that ask for class ids, where a relation of pairs is not enough.
+        divided: whether it has tightness and contrast; what has not leaves contrast at 0.
+    """
+    check_takes_no(where, pairing, "mining")
+    batch = checked(where, embeddings, labels, references, reference_labels, pairing)
+    if by_class:
+        check_class_ids(batch)
+    anchors = len(batch.embeddings)
+    places = None
+    if references_as_rows and batch.references is not None:
+        batch, places = _with_reference_rows(batch)
+    form = cast(Form, _Held(scale, blocks_held))
+    described = {**vars(batch), "form": form, "similarity": similarity}
+    return CoupledSums(**described, anchors=anchors, places=places, divided=divided, parts=parts)
+
+
+def check_takes_no(where: str, pairing: Pairing, *names: str) -> None:
+    """Options of a pairing that mean nothing to a loss."""
+    for name in names:
+        if getattr(pairing, name) is not None:
+            raise InputError(f"{where}: takes no {name}; leave it out of the pairing")
+
+
+def check_class_ids(batch: PairSums) -> None:
+    """For a loss that asks for classes, where a relation of pairs is not enough."""
+    if batch.pairing.related is not None or batch.labels.ndim > 1:
+        raise InputError(
+            f"{batch.where}: needs one class id a row, got a relation of pairs; give labels (n,)"
+        )
+
+
+def checked(
+    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
+) -> PairSums:
+    """The batch of a loss, with at least one reference."""
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+        return far, far
+
+    batch = pair_sums(
+        where, embeddings, labels, references, reference_labels, push=Hardest(), sides=sides, pairing=pairing
+    )
+    return batch if batch.references is None or len(batch.references) else batch._without_references()
+
+
+def _with_reference_rows(batch: PairSums) -> tuple[PairSums, Tensor]:
+    """The references as rows after the anchors, and the row of each; a reference that is an anchor has the anchor's."""
+    check_class_ids(batch)
+    references, pairing = cast(Tensor, batch.references), batch.pairing
+    n, m = len(batch.embeddings), len(references)
+    places = torch.arange(n, n + m, device=batch.labels.device)
+    ids = torch.arange(n + m, device=places.device)
+    if n and pairing.ids is not None and pairing.reference_ids is not None:
+        ids = torch.cat((pairing.ids, pairing.reference_ids))
+        in_order, row = ids[:n].sort()
+        found = torch.searchsorted(in_order, ids[n:].contiguous()).clamp(max=n - 1)
+        places = torch.where(in_order[found] == ids[n:], row[found], places)
+    weights = None if pairing.weights is None else F.pad(pairing.weights, (0, m))
+    joined = replace(
+        batch,
+        embeddings=torch.cat((batch.embeddings, references)),
+        labels=torch.cat((batch.labels, batch.reference_labels)),
+        pairing=replace(pairing, ids=ids, reference_ids=ids[n:], weights=weights),
+    )
+    return joined, places
+
+
+def similarity_of_rows(similarity: Similarity, first: Tensor, second: Tensor) -> Tensor:
+    """(n,) the similarity of row i of one with row i of the other, by autograd."""
+    lifted = lift(similarity, first, second)
+    product = (lifted.anchors * lifted.references).sum(1)
+    return product if lifted.map is None else lifted.map.plain(product)

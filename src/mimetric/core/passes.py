@@ -1,0 +1,137 @@
+"""Blocks of similarities, once for sums and once for slopes: near and far of all anchors as differentiable tensors.
+
+Forward keeps nothing but the rows; backward makes the blocks again.  Memory is O(n * block) beside near and far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .blocks import Problem
+from .classes import ClassRuns
+from .pushes import Push
+from .reduce import Mean, Near
+
+
+class Block(NamedTuple):
+    """Similarities of some rows, with -inf in the places of each row's class."""
+
+    at: slice
+    sim: Tensor  # (k, m)
+    near: Near
+    runs: ClassRuns
+    steepness: Tensor | None  # 1 / slope of the similarity in the product
+
+
+def blocks(problem: Problem, rows: Tensor, references: Tensor) -> Iterator[Block]:
+    """Blocks one after another, in one buffer."""
+    plan = problem.blocks(len(rows), len(references))
+    buffer = rows.new_empty(plan[0].stop if plan else 0, len(references))
+    for at in plan:
+        x, sim = rows[at], buffer[: at.stop - at.start]
+        if problem.product_type is None:
+            torch.mm(x, references.T, out=sim)
+        else:
+            sim.copy_(x.to(problem.product_type) @ references.to(problem.product_type).T)
+        steepness = None if problem.map is None else problem.map.apply_(sim)
+        runs = problem.classes.of(at)
+        near = Near(sim.gather(1, runs.columns), runs.positive)
+        runs.fill_(sim, -torch.inf)
+        yield Block(at, sim, near, runs, steepness)
+
+
+class Gradients:
+    """Gradients of both sides of the product from blocks of slopes; a set beside itself has both in one tensor."""
+
+    def __init__(self, rows: Tensor, references: Tensor | None, needs: Sequence[bool]) -> None:
+        self._rows, self._references = rows, rows if references is None else references
+        self.to_rows = torch.zeros_like(rows) if needs[0] else None
+        self.to_references = torch.zeros_like(references) if references is not None and needs[1] else None
+        self._across = self.to_rows if references is None else self.to_references
+
+    def add_(self, block: Block) -> None:
+        """The block holds slopes in the similarities."""
+        slopes = block.sim if block.steepness is None else block.sim.div_(block.steepness)
+        if self.to_rows is not None:
+            self.to_rows[block.at].addmm_(slopes, self._references)
+        if self._across is not None:
+            self._across.addmm_(slopes.T, self._rows[block.at])
+
+
+def similarities(problem: Problem, rows: Tensor, references: Tensor) -> Tensor:
+    """(n, m) all of them, by autograd."""
+    sim = rows @ references.T
+    return sim if problem.map is None else problem.map.plain(sim)
+
+
+class NearAndFar(torch.autograd.Function):
+    """apply(problem, push, rows (n, w), references (m, w) or None) -> near (n, p), far (n, ...), its count."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Problem, push: Push, rows: Tensor, references: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        width = problem.classes.of(slice(None)).columns.shape[1]
+        nears, fars, counts = [rows.new_zeros(0, width)], [], []
+        for block in blocks(problem, rows, rows if references is None else references):
+            nears.append(F.pad(block.near.sim, (0, width - block.near.sim.shape[1])))
+            sums = push.sums_(block.sim, block.near, _spread(problem))
+            fars.append(sums.total)
+            counts += [] if sums.count is None else [sums.count]
+        far = torch.cat(fars) if fars else rows.new_zeros(0)
+        count = torch.cat(counts) if counts else rows.new_zeros(0)
+        ctx.problem, ctx.push = problem, push
+        ctx.save_for_backward(rows, references)
+        ctx.mark_non_differentiable(count)
+        return torch.cat(nears), far, count
+
+    @staticmethod
+    def backward(ctx: Any, to_near: Tensor, to_far: Tensor, _: Tensor) -> Any:
+        rows, references = ctx.saved_tensors
+        needs = ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            near, far, _ = near_and_far(ctx.problem, ctx.push, rows, references, plain=True)
+            return None, None, *again((near.sim, far), (to_near, to_far), (rows, references), needs)
+        gradients = Gradients(rows, references, needs)
+        for block in blocks(ctx.problem, rows, rows if references is None else references):
+            ctx.push.slopes_(block.sim, block.near, _spread(ctx.problem), to_far[block.at])
+            here = to_near[block.at, : block.near.sim.shape[1]]
+            block.sim.scatter_add_(1, block.runs.columns, torch.where(block.near.valid, here, 0))
+            gradients.add_(block)
+        return None, None, gradients.to_rows, gradients.to_references
+
+
+def again(
+    outputs: tuple[Tensor, ...],
+    grads: tuple[Tensor, ...],
+    inputs: tuple[Tensor | None, ...],
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of a plain formula with a graph of their own, None where none is needed."""
+    wanted = [x for x, need in zip(inputs, needs) if need and x is not None]
+    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, materialize_grads=True))
+    return [next(found) if need and x is not None else None for x, need in zip(inputs, needs)]
+
+
+def _spread(problem: Problem) -> float:
+    return 2.0 if problem.bounded else float("inf")
+
+
+def near_and_far(
+    problem: Problem, push: Push, rows: Tensor, references: Tensor | None, *, plain: bool
+) -> tuple[Near, Tensor, Tensor]:
+    """Positives of all rows, their sums over negatives, and what these count (nothing, or as the push says)."""
+    runs = problem.classes.of(slice(None))
+    if not plain:
+        near, far, count = NearAndFar.apply(problem, push, rows, references)  # type: ignore[no-untyped-call]
+        return Near(near, runs.positive), far, count
+    found = runs.rows(similarities(problem, rows, rows if references is None else references))
+    sums = push.far(found.far, found.near)
+    if isinstance(sums, Mean):
+        return found.near, sums.total, sums.count
+    return found.near, sums, sums.new_zeros(0)

@@ -1,0 +1,258 @@
+"""Losses that weigh a pair by where it stands among others: in its anchor's list, or in the run so far."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..core.checks import as_tensor, check_choice, check_positive
+from ..core.errors import InputError
+from ..core.objective import Objective
+from ..core.pairs import Pairing, PairSums, check_unit_pairs, pair_loss, pair_sums
+from ..core.reduce import Mean, Near
+from ..core.terms import Hardest, WeightedHinge, weighted_hinge
+
+_FARTHEST = 2.0  # the distance of two rows of length 1 is at most this
+
+
+@pair_loss
+def ranked_list_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    alpha: float = 1.2,
+    margin: float = 0.4,
+    positive_scale: float = 0.0,
+    negative_scale: float = 10.0,
+    balance: float = 0.5,
+    weighting: Literal["constant", "differentiated"] = "constant",
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Ranked list loss: positives within one distance, negatives beyond a larger one, the worst weighing most.
+
+    .. math::
+        \frac1n \sum_i (1 - \lambda) \sum_{j \in P_i^*} p_{ij} (D_{ij} - \alpha + m)
+                       + \lambda \sum_{j \in N_i^*} q_{ij} (\alpha - D_{ij})
+
+    with the Euclidean distance D of rows scaled to length 1, in 0..2, the positives :math:`P_i^*` farther than
+    :math:`\alpha - m` and the negatives :math:`N_i^*` nearer than α.  The weights of an anchor's pairs add up to 1:
+    :math:`p_{ij} \propto e^{T_p (D_{ij} - \alpha + m)}` and :math:`q_{ij} \propto e^{T_n (\alpha - D_{ij})}`.  An
+    anchor without such pairs adds 0.  Tightness is the first sum, contrast the second.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) the list of every anchor; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        alpha: distance α from which a negative costs nothing; the paper's 1 + m/2.
+        margin: m in 0 < m <= α: a positive within α - m costs nothing.
+        positive_scale: T_p >= 0, sharpness of the weights of positives; 0 weighs all that cost something alike.
+        negative_scale: T_n >= 0, sharpness of the weights of negatives.
+        balance: λ in [0, 1], the share of the negatives.
+        weighting: ``constant``: the gradient does not go through p and q, as in the authors' code; then it is not
+            that of the value.  ``differentiated``: it does, as in pytorch-metric-learning.
+        pairing: ids, mining and block; mining sees similarities -D.
+
+    Returns:
+        Scalar >= 0, in distances.
+    Raises:
+        InputError: shapes disagree, labels are not integers, an option out of range, or another similarity is asked.
+
+    Reference: Wang et al., CVPR 2019, arXiv:1903.03238.  Their later code also weighs each anchor by the sum of its
+    weights; here, as in the paper, anchors count alike.
+
+    >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
+    >>> ranked_list_loss(x, torch.tensor([0, 0, 1]))
+    tensor(0.4301)
+    """
+    where = "ranked_list_loss"
+    check_positive(where, margin=margin)
+    check_choice(where, "weighting", weighting, ("constant", "differentiated"))
+    if margin > alpha:
+        raise InputError(f"{where}: margin must be at most alpha = {alpha}, got {margin}")
+    if not (positive_scale >= 0 and negative_scale >= 0):
+        raise InputError(f"{where}: scales must be >= 0, got {positive_scale} and {negative_scale}")
+    if not 0 <= balance <= 1:
+        raise InputError(f"{where}: balance must lie in [0, 1], got {balance}")
+    constant = weighting == "constant"
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        excess = torch.where(near.valid, margin - alpha - near.sim, 0)
+        return (1 - balance) * weighted_hinge(excess, positive_scale, constant), balance * far
+
+    return pair_sums(
+        where, *check_unit_pairs(where, embeddings, labels, references, reference_labels, pairing),
+        push=WeightedHinge(negative_scale, -alpha, constant), sides=sides,
+        similarity="negative_euclidean", pairing=pairing,
+    )  # fmt: skip
+
+
+class RankedListLoss(Objective):
+    """Module form of :func:`ranked_list_loss`."""
+
+    function = staticmethod(ranked_list_loss)
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.2,
+        margin: float = 0.4,
+        positive_scale: float = 0.0,
+        negative_scale: float = 10.0,
+        balance: float = 0.5,
+        weighting: Literal["constant", "differentiated"] = "constant",
+        pairing: Pairing = Pairing(),
+    ) -> None:
+        super().__init__(
+            alpha=alpha, margin=margin, positive_scale=positive_scale, negative_scale=negative_scale,
+            balance=balance, weighting=weighting, pairing=pairing,
+        )  # fmt: skip
+
+
+@pair_loss
+def dynamic_soft_margin_loss(
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    histogram: Any = None,
+    *,
+    num_bins: int = 512,
+    momentum: float = 0.01,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Dynamic soft margin loss: a triplet weighs by the share of triplets seen so far that are no harder.
+
+    .. math::
+        \operatorname{mean}_{i,\, p \in P_i} w_{ip} (D_{ip} - D_{ij(i)}), \qquad
+        w_{ip} = F(D_{ip} - D_{ij(i)}), \qquad j(i) = \operatorname{argmin}_{j \in N_i} D_{ij}
+
+    with the Euclidean distance D of rows scaled to length 1, over every anchor with a negative and each of its
+    positives.  F is the cumulative histogram of these differences, which lie in -2..2: that of earlier batches, moved
+    towards this one's by `momentum`.  No gradient goes through it, so the gradient is not that of the value.  There is
+    no margin to choose: triplets that are easy among those seen cost next to nothing.  Tightness is the part of
+    the positives, contrast that of the negatives.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids, -1 unlabelled.
+        references: (m, d) where positives and negatives come from; None is the batch itself.
+        reference_labels: (m,) their class ids.
+        histogram: (num_bins,) that of the batches before this one, as :class:`DynamicSoftMarginLoss` keeps it;
+            None, or all 0, is none yet: then this batch's own.
+        num_bins: bins, of width 4 / (num_bins - 1), a difference being shared between the two next to it; >= 2.
+        momentum: share of this batch in the histogram, in [0, 1].
+        pairing: ids, mining and block; mining sees similarities -D.
+
+    Returns:
+        Scalar of any sign, in distances.
+    Raises:
+        InputError: shapes disagree, labels are not integers, an option out of range, or another similarity is asked.
+
+    Reference: Zhang and Rusinkiewicz, ICCV 2019.  They have pairs of descriptors, and one triplet a pair, with the
+    nearest negative of either end; here each end is an anchor, with its own.
+
+    >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
+    >>> dynamic_soft_margin_loss(x, torch.tensor([0, 0, 1]))
+    tensor(0.2116)
+    """
+    return _described(
+        embeddings, labels, references, reference_labels, histogram, num_bins, momentum, pairing
+    )[0]
+
+
+class DynamicSoftMarginLoss(Objective):
+    """Module form of :func:`dynamic_soft_margin_loss`; keeps the histogram, a buffer moved by each call in training."""
+
+    function = staticmethod(dynamic_soft_margin_loss)
+    histogram: Tensor
+
+    def __init__(self, *, num_bins: int = 512, momentum: float = 0.01, pairing: Pairing = Pairing()) -> None:
+        super().__init__(num_bins=num_bins, momentum=momentum, pairing=pairing)
+        _check_histogram("dynamic_soft_margin_loss", num_bins, momentum)
+        self.register_buffer("histogram", torch.zeros(num_bins))
+
+    def forward(
+        self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
+    ) -> Tensor:
+        loss, histogram = _described(
+            embeddings, labels, *self._against(references, reference_labels), **self.options
+        )
+        if self.training:
+            self.histogram.copy_(histogram)
+        return loss.total()
+
+    def _against(self, references: Any, reference_labels: Any) -> tuple[Any, ...]:
+        return references, reference_labels, self.histogram
+
+
+def _described(
+    embeddings: Any,
+    labels: Any,
+    references: Any,
+    reference_labels: Any,
+    histogram: Any,
+    num_bins: int,
+    momentum: float,
+    pairing: Pairing,
+) -> tuple[PairSums, Tensor]:
+    """The dynamic soft margin loss on given data, and the histogram it weighs by."""
+    where = "dynamic_soft_margin_loss"
+    _check_histogram(where, num_bins, momentum)
+    rows = check_unit_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    before = rows[0].new_zeros(num_bins) if histogram is None else as_tensor(where, "histogram", histogram)
+    if before.shape != (num_bins,):
+        raise InputError(f"{where}: histogram must have shape ({num_bins},), got {tuple(before.shape)}")
+    describe = partial(pair_sums, where, *rows, push=Hardest(), similarity="negative_euclidean")
+    here = before.new_zeros(num_bins, dtype=rows[0].dtype, device=rows[0].device)
+
+    def counted(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        there, nearest = _triplets(near, far)
+        place = _place(nearest - near.sim, num_bins)
+        low, part = place.long().flatten(), place.frac()
+        here.index_add_(0, low, ((1 - part) * there).flatten())
+        here.index_add_(0, (low + 1).clamp(max=num_bins - 1), (part * there).flatten())
+        return torch.zeros_like(far), torch.zeros_like(far)
+
+    def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
+        there, nearest = _triplets(near, far)
+        weight = torch.where(there, cumulative[_place(nearest - near.sim, num_bins).long()], 0)
+        count = there.sum(1).to(far.dtype)
+        return Mean((weight * -near.sim).sum(1), count), Mean((weight * nearest).sum(1), count)
+
+    with torch.no_grad():  # sides without counts to divide by: the engine shows each block once
+        describe(sides=counted, pairing=replace(pairing, reduction=None, weights=None)).total()
+    after = _moved(before.to(here), here, momentum)
+    cumulative = after.cumsum(0)
+    return describe(sides=sides, pairing=pairing), after
+
+
+def _check_histogram(where: str, num_bins: int, momentum: float) -> None:
+    if num_bins < 2:
+        raise InputError(f"{where}: num_bins must be at least 2, got {num_bins}")
+    if not 0 <= momentum <= 1:
+        raise InputError(f"{where}: momentum must lie in [0, 1], got {momentum}")
+
+
+def _moved(before: Tensor, here: Tensor, momentum: float) -> Tensor:
+    """Shares of before and of the counts here; nothing here changes nothing, and nothing before is no past."""
+    share = torch.where(before.sum() == 0, 1.0, momentum) * (here.sum() > 0)
+    return (1 - share) * before + share * here / here.sum().clamp(min=1)
+
+
+def _triplets(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+    """(k, p) which positives have a negative beside them, and its similarity (k, 1)."""
+    some = far != -torch.inf
+    return near.valid & some[:, None], torch.where(some, far, 0)[:, None]
+
+
+def _place(difference: Tensor, num_bins: int) -> Tensor:
+    """Where a difference of distances falls in the histogram, in bins from 0."""
+    place = (difference.detach() + _FARTHEST) * ((num_bins - 1) / (2 * _FARTHEST))
+    return place.clamp(0, num_bins - 1).nan_to_num(0.0)

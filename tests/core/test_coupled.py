@@ -1,0 +1,90 @@
+"""Each push beside its own definition, and what coupled losses promise beyond the laws of single losses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mimetric import losses
+from mimetric.core import pushes, terms, triplets
+from mimetric.core.reduce import Mean, Near
+from mimetric.losses import Pairing, pair_weights
+
+PUSHES = [
+    pushes.OneSum(terms.LogSumExp(3.0, 0.25)),
+    pushes.OneSum(triplets.TripletHinge(0.5)),
+    pushes.Nothing(),
+    pushes.Bins(5),
+    pushes.Bins(1),
+]
+STEPS = st.integers(-8, 8).map(lambda k: k / 8)  # exact in binary: ties everywhere
+
+
+@pytest.mark.parametrize("push", PUSHES, ids=repr)
+@given(data=st.data())
+def test_sums_and_slopes_are_those_of_the_definition(push, data):
+    rows, negatives, positives = (data.draw(st.integers(1, size)) for size in (3, 5, 4))
+
+    def drawn(elements, width):
+        flat = data.draw(st.lists(elements, min_size=rows * width, max_size=rows * width))
+        return torch.tensor(flat).reshape(rows, width)
+
+    sim = drawn(STEPS, negatives).double().masked_fill(drawn(st.booleans(), negatives), -torch.inf)
+    near = Near(drawn(STEPS, positives).double(), drawn(st.booleans(), positives))
+    leaf = sim.clone().requires_grad_()
+    expected = push.far(leaf, near)
+    expected, count = (expected.total, expected.count) if isinstance(expected, Mean) else (expected, None)
+    tilt = torch.arange(1.0, 1 + expected.numel(), dtype=torch.float64).reshape(expected.shape)
+    some = tilt * (expected.detach() != -torch.inf)
+    [slopes] = torch.autograd.grad(expected, leaf, some)
+
+    sums = push.sums_(sim.clone(), near, 2.0)
+    torch.testing.assert_close(sums.total, expected.detach())
+    if count is not None:
+        torch.testing.assert_close(sums.count, count)
+    push.slopes_(sim, near, 2.0, tilt)
+    torch.testing.assert_close(sim, slopes)
+
+
+def test_a_histogram_holds_everything_once():
+    sim = torch.tensor([[-1.0, 1.0, 1.0 + 1e-7, 0.3, -torch.inf]])
+    assert pushes.Bins(100).far(sim, Near(sim, sim > 2)).sum().item() == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.lifted_structure_loss, losses.histogram_loss], ids=["lifted", "histogram"]
+)
+def test_a_relation_of_pairs_instead_of_classes(loss):
+    x = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(10) % 3
+    expected = loss(x, y)
+    torch.testing.assert_close(loss(x, None, pairing=Pairing(related=y[:, None] == y, block=3)), expected)
+    torch.testing.assert_close(
+        loss(x, torch.nn.functional.one_hot(y).bool(), pairing=Pairing(block=4)), expected
+    )
+
+
+def test_a_relation_to_references():
+    x = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(10) % 3
+    expected = losses.histogram_loss(x[:4], y[:4], x[4:], y[4:])
+    pairing = Pairing(related=y[:4, None] == y[4:], block=3)
+    torch.testing.assert_close(losses.histogram_loss(x[:4], None, x[4:], pairing=pairing), expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [losses.lifted_structure_loss, losses.swap_triplet_loss, losses.quadruplet_loss, losses.histogram_loss],
+)
+def test_weights_of_pairs_give_the_gradient(loss):
+    # A reference with the id of an anchor is the anchor: also when a loss asks what is near it.
+    x = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(10) % 3
+    unit = torch.nn.functional.normalize(x).requires_grad_()
+    sim = unit @ unit.T
+    weights = pair_weights(loss, sim, y)
+    [expected] = torch.autograd.grad(loss(unit, y, pairing=Pairing(similarity="dot")), unit)
+    [found] = torch.autograd.grad((weights * sim).sum() / 10, unit)
+    torch.testing.assert_close(found, expected)
