@@ -31,6 +31,14 @@ ALIASES = {
     "hcl": "hard-negative-nt-xent", "clip": "symmetric-nt-xent", "siglip": "sigmoid-pair",
 }  # fmt: skip
 
+_FAMILIES = {
+    "classifier": {"proxy", "regression"},
+    "pair": {"pair", "boundary", "soft", "tuplet", "lifted", "weighting"},
+    "triplet": {"triplet", "soft_triplet", "drawn_triplet", "tuples", "prototype"},
+    "contrast": {"contrast", "decoupled", "reweighted", "two_view"},
+    "ranking": {"ranking", "neighborhood"},
+}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -49,8 +57,9 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The file it is written in."""
-        return str(self.module.function.__module__).rpartition(".")[2]
+        """Of which kind it is, from the file it is written in."""
+        file = str(self.module.function.__module__).rpartition(".")[2]
+        return next(family for family, files in _FAMILIES.items() if file in files)
 
     @property
     def options(self) -> dict[str, Any]:
