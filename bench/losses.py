@@ -47,6 +47,22 @@ def ours(num_classes: int) -> dict[str, Call]:
         "triplet-margin, all": losses.triplet_margin_loss,
         "triplet, semi-hard": losses.semi_hard_triplet_loss,
         "triplet, batch-hard": losses.batch_hard_triplet_loss,
+        "triplet, soft": losses.soft_triplet_loss,
+        "triplet, swapped": losses.swap_triplet_loss,
+        "margin": losses.margin_loss,
+        "circle": losses.circle_loss,
+        "tuplet-margin": losses.tuplet_margin_loss,
+        "intra-pair-variance": losses.intra_pair_variance_loss,
+        "snr-contrastive": losses.snr_contrastive_loss,
+        "lifted-structure": losses.lifted_structure_loss,
+        "generalized-lifted-structure": losses.generalized_lifted_structure_loss,
+        "histogram": losses.histogram_loss,
+        "ranked-list": losses.ranked_list_loss,
+        "fast-ap": losses.fast_ap_loss,
+        "smooth-ap": losses.smooth_ap_loss,
+        "angular": losses.angular_loss,
+        "decoupled": losses.decoupled_loss,
+        "focal-nt-xent": losses.focal_nt_xent_loss,
         "spce": losses.spce_loss,
         "cross-entropy, C = n/4": losses.CrossEntropyLoss(WIDTH, num_classes),
         "center, C = n/4": losses.CenterLoss(WIDTH, num_classes),
@@ -75,11 +91,28 @@ def peers(n: int, num_classes: int) -> dict[str, Call]:
         "cross-entropy, C = n/4": _plain_classifier(num_classes),
         "normalized-softmax, C = n/4": peer.NormalizedSoftmaxLoss(num_classes, WIDTH),
     }
-    if n <= 1024:  # lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
-        found["triplet-margin, all"] = triplet
-        found["triplet, semi-hard"] = lambda x, y: triplet(x, y, semi_hard(x, y))
-    if n <= 256:  # 0.8 GiB there
-        found["nt-xent"] = peer.NTXentLoss(temperature=0.1)
+    if n <= 1024:
+        found |= {  # the first lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
+            "triplet-margin, all": triplet,
+            "triplet, semi-hard": lambda x, y: triplet(x, y, semi_hard(x, y)),
+            "circle": peer.CircleLoss(m=0.4, gamma=80),
+            "intra-pair-variance": peer.IntraPairVarianceLoss(),
+            "generalized-lifted-structure": peer.GeneralizedLiftedStructureLoss(),
+            "ranked-list": peer.RankedListLoss(margin=0.4, Tn=10),
+            "fast-ap": peer.FastAPLoss(),
+            "angular": peer.AngularLoss(),
+        }
+    if n <= 256:  # these take seconds and GiB beyond
+        found |= {
+            "nt-xent": peer.NTXentLoss(temperature=0.1),
+            "triplet, soft": peer.TripletMarginLoss(margin=0, smooth_loss=True),
+            "triplet, swapped": peer.TripletMarginLoss(margin=0.1, swap=True),
+            "margin": peer.MarginLoss(),
+            "tuplet-margin": peer.TupletMarginLoss(),
+            "snr-contrastive": peer.SignalToNoiseRatioContrastiveLoss(),
+            "lifted-structure": peer.LiftedStructureLoss(),
+            "histogram": peer.HistogramLoss(n_bins=100),
+        }
     return found
 
 

@@ -33,4 +33,4 @@ def label_entropy(labels: Any) -> Tensor:
     given = check_labels("label_entropy", "labels", given, given)
     counts: Tensor = torch.unique(given[given != UNLABELLED], return_counts=True)[1].double()
     share = counts / counts.sum()
-    return -(share * share.log()).sum() if len(share) else counts.new_tensor(torch.nan)
+    return 0 - (share * share.log()).sum() if len(share) else counts.new_tensor(torch.nan)
