@@ -48,7 +48,7 @@ def one_point(name: str, n: int) -> None:
     before = resident("VmRSS")
     objective(leaf, y).backward()
     described = objective.function.__wrapped__(leaf, y, *objective.parameters(), **objective.options)
-    problem, _, others = described._problem((1.0, 1.0))
+    problem, _, others = described.problem((1.0, 1.0))
     columns = n if others is None else len(others)
     block = problem.blocks(n, columns)[0].stop * columns * problem.blocks_held
     print(resident("VmHWM") - before, 4 * block, 4 * 4 * n * WIDTH)

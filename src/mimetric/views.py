@@ -109,8 +109,8 @@ def information(
         labels: (n,) integer class ids; unlabelled rows (-1) are left out.
         logits: (n, C) of a classifier that was not fitted to these rows, labels in 0..C-1; None fits a probe.
         max_rows: how many rows are looked at, which bounds the cost: 0.3 s on one core for 2,048 rows of
-            85 classes and width 64, growing as their square.  Where there are more, up to 32 rows a class (or as many as
-            leave every class in) and as many whole classes as fit are drawn, and H(Y) is theirs.
+            85 classes and width 64, growing as their square.  Where there are more, up to 32 rows a class (or as
+            many as leave every class in) and as many whole classes as fit are drawn, and H(Y) is theirs.
         seed: of what is drawn, and of the probe's folds.
 
     Raises:

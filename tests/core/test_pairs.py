@@ -111,7 +111,7 @@ def test_the_engines_own_blocks_change_nothing(case, monkeypatch):
 
 
 def problem(loss, x, y, **options):
-    return loss.__wrapped__(x, y, **options)._problem((1.0, 1.0))[0]
+    return loss.__wrapped__(x, y, **options).problem((1.0, 1.0))[0]
 
 
 def test_blocks_are_chosen_by_elements():

@@ -88,7 +88,7 @@ class CoupledSums(PairSums):
         return self._of(of_tightness, of_contrast, plain=False)
 
     def _of(self, of_tightness: float, of_contrast: float, *, plain: bool) -> Tensor:
-        problem, rows, references = self._problem((of_tightness, of_contrast))
+        problem, rows, references = self.problem((of_tightness, of_contrast))
         with torch.autocast(rows.device.type, enabled=False):
             data = Data(
                 problem,
@@ -111,7 +111,7 @@ class CoupledSums(PairSums):
 
     def _across(self) -> Relation:
         if self.references is None:
-            return self._classes()
+            return self.relation()
         ids, reference_ids = self.pairing.ids, self.pairing.reference_ids
         return replace(
             self,
@@ -120,7 +120,7 @@ class CoupledSums(PairSums):
             references=self.embeddings,
             reference_labels=self.labels,
             pairing=replace(self.pairing, ids=reference_ids, reference_ids=ids),
-        )._classes()
+        ).relation()
 
     def _divisors(self, problem: Problem, sides: tuple[Side, Side]) -> list[Tensor | int]:
         first, second = (side.count.detach().sum() if isinstance(side, Mean) else None for side in sides)
@@ -207,7 +207,7 @@ def checked(
     batch = pair_sums(
         where, embeddings, labels, references, reference_labels, push=Hardest(), sides=sides, pairing=pairing
     )
-    return batch if batch.references is None or len(batch.references) else batch._without_references()
+    return batch if batch.references is None or len(batch.references) else batch.without_references()
 
 
 def _with_reference_rows(batch: PairSums) -> tuple[PairSums, Tensor]:

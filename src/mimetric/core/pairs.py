@@ -187,26 +187,26 @@ class PairSums:
 
     def plain(self) -> Tensor:
         """The total by autograd on the whole n x m matrix: the formula itself, for tests."""
-        problem, anchors, others = self._problem((1.0, 1.0))
+        problem, anchors, others = self.problem((1.0, 1.0))
         return problem.plain(anchors, others, self.tensors)
 
     def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
-        problem, anchors, others = self._problem((of_tightness, of_contrast))
+        problem, anchors, others = self.problem((of_tightness, of_contrast))
         loss = PerAnchorLoss if self.pairing.reduction == "none" else BlockLoss
         with torch.autocast(anchors.device.type, enabled=False):
             value = loss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
         return cast(Tensor, value)
 
-    def _problem(self, weights: tuple[float, float]) -> tuple[Problem, Tensor, Tensor | None]:
+    def problem(self, weights: tuple[float, float]) -> tuple[Problem, Tensor, Tensor | None]:
         """What the block loop takes: lifted anchors, lifted references or None for the anchors themselves."""
         if self.references is not None and not len(self.references):
-            return self._without_references()._problem(weights)
+            return self.without_references().problem(weights)
         similarity = self.pairing.similarity or self.similarity
         with torch.autocast(self.embeddings.device.type, enabled=False):
             lifted = lift(similarity, full_precision(self.embeddings), full_precision(self.references))
         problem = Problem(
             self.form,
-            self._classes(),
+            self.relation(),
             weights,
             lifted.bounded,
             lifted.map,
@@ -217,7 +217,8 @@ class PairSums:
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 
-    def _classes(self) -> Relation:
+    def relation(self) -> Relation:
+        """Who is whose positive, among references that are there."""
         n, own = len(self.embeddings), self.references is None
         ids, other_ids = self.pairing.ids, self.pairing.reference_ids
         if (ids is None) != (other_ids is None) and not own:
@@ -262,7 +263,7 @@ class PairSums:
             return None
         return torch.get_autocast_dtype(device)
 
-    def _without_references(self) -> PairSums:
+    def without_references(self) -> PairSums:
         """The same as one reference that is every anchor itself: no positives, no negatives."""
         zero = torch.zeros(1, dtype=torch.int64, device=self.labels.device)
         zeros = zero.expand(len(self.labels))

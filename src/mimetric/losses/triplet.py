@@ -239,7 +239,7 @@ def centroid_triplet_loss(
     check_takes_no(where, pairing, "mining")
     batch = checked(where, embeddings, labels, references, reference_labels, pairing)
     check_class_ids(batch)
-    runs = batch._classes().of(slice(None))
+    runs = batch.relation().of(slice(None))
     anchors = full_precision(batch.embeddings)
     rows = anchors if batch.references is None else full_precision(batch.references)
 
