@@ -76,14 +76,30 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     ]
 
 
+def run_examples(page: Path) -> int:
+    """Run the python blocks of a page one after the other, as a reader would type them; return how many there were.
+
+    An error names the line of the page.
+    """
+    text, space = page.read_text(encoding="utf-8"), {"__name__": page.stem}
+    blocks = [block for block in FENCE.finditer(text) if block[1] == "python"]
+    for block in blocks:
+        above = "\n" * text.count("\n", 0, block.start(2))
+        exec(compile(above + block[2], str(page), "exec"), space)
+    return len(blocks)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text("utf-8")], ids=name)
 def test_examples_run(page: Path) -> None:
-    """The python blocks of a page, one after the other, as a reader would type them."""
-    text, space = page.read_text(encoding="utf-8"), {"__name__": page.stem}
-    for block in FENCE.finditer(text):
-        if block[1] == "python":
-            above = "\n" * text.count("\n", 0, block.start(2))  # an error names the line of the page
-            exec(compile(above + block[2], str(page), "exec"), space)
+    assert run_examples(page) == page.read_text("utf-8").count("```python")
+
+
+def test_an_example_that_fails_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n```python\nx = 1\n```\ntext\n```python\nassert x == 1\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError) as caught:
+        run_examples(page)
+    assert caught.traceback[-1].lineno + 1 == 8
 
 
 @pytest.mark.parametrize("public", sorted({p for p in PUBLIC if not p.startswith("_") or p == "__version__"}))

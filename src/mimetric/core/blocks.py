@@ -47,13 +47,23 @@ class Problem:
 
     def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
         """The value by autograd on the whole matrix: the formula that the blocks compute."""
-        sim = anchors @ (anchors if others is None else others).T
-        if self.map is not None:
-            sim = self.map.plain(sim)
+        sim = self.similarities(anchors, anchors if others is None else others)
         sides = self.average.of(self.form.plain(self.classes.of(slice(None)).rows(sim), tensors), slice(None))
         if self.average.reduction == "none":
             return self.values(sides)
         return self.weighted(sides, self.divisors([_counts(sides)], len(anchors)))
+
+    def similarities(self, rows: Tensor, references: Tensor) -> Tensor:
+        """(n, m) all of them, by autograd."""
+        sim = rows @ references.T
+        return sim if self.map is None else self.map.plain(sim)
+
+    def product(self, rows: Tensor, references: Tensor, buffer: Tensor) -> Tensor:
+        """(k, m) products of a block of rows, in a buffer that may be longer."""
+        sim = buffer[: len(rows)]
+        if self.product_type is None:
+            return torch.mm(rows, references.T, out=sim)
+        return sim.copy_(rows.to(self.product_type) @ references.to(self.product_type).T)
 
     def weighted(self, sides: tuple[Side, Side], divisors: Sequence[Tensor | int]) -> Tensor:
         """Totals over divisors, times weights, added."""
@@ -116,7 +126,7 @@ def _settled(
 
     def open_all(problem: Problem) -> Iterator[Opened]:
         for block in plan:
-            yield _opened(problem, block, _product(problem, anchors[block], references, buffer), tensors)
+            yield _opened(problem, block, problem.product(anchors[block], references, buffer), tensors)
 
     opened = open_all(problem)
     first = next(opened)
@@ -127,13 +137,6 @@ def _settled(
         first = next(opened)
     divisors = problem.divisors(counts, len(anchors))
     yield from ((block, divisors) for block in chain([first], opened))
-
-
-def _product(problem: Problem, x: Tensor, references: Tensor, buffer: Tensor) -> Tensor:
-    sim = buffer[: len(x)]
-    if problem.product_type is None:
-        return torch.mm(x, references.T, out=sim)
-    return sim.copy_(x.to(problem.product_type) @ references.to(problem.product_type).T)
 
 
 def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, ...]) -> Opened:
@@ -154,7 +157,7 @@ def _opened(problem: Problem, block: slice, sim: Tensor, tensors: tuple[Tensor, 
     return Opened(block, sides, slopes_)
 
 
-class _Gradients:
+class Gradients:
     """Gradients of both sides of the product, from blocks of slopes."""
 
     def __init__(self, anchors: Tensor, others: Tensor | None, needs: Sequence[bool]) -> None:
@@ -187,7 +190,7 @@ class BlockLoss(torch.autograd.Function):
         ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
     ) -> Tensor:
         needs = [need and problem.wants_gradient for need in ctx.needs_input_grad[1:]]
-        gradients = _Gradients(anchors, others, needs)
+        gradients = Gradients(anchors, others, needs)
         to_tensors = [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs[2:])]
         value = anchors.new_zeros(())
         for (block, sides, slopes_), divisors in _settled(problem, anchors, others, tensors):

@@ -20,12 +20,11 @@ from .blocks import Problem
 from .classes import Classes, Relation
 from .errors import InputError
 from .forms import Form
-from .pairs import Pairing, PairSums, pair_sums
+from .pairs import Pairing, PairSums, check_pairs
 from .passes import near_and_far
 from .pushes import Push
 from .reduce import Mean, Near
 from .similarity import Similarity, lift
-from .terms import Hardest
 
 
 class Data(NamedTuple):
@@ -200,13 +199,8 @@ def checked(
     where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
 ) -> PairSums:
     """The batch of a loss, with at least one reference."""
-
-    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-        return far, far
-
-    batch = pair_sums(
-        where, embeddings, labels, references, reference_labels, push=Hardest(), sides=sides, pairing=pairing
-    )
+    data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    batch = PairSums(where, cast(Form, _Held(1.0, 1)), *data, (), "cosine", pairing)
     return batch if batch.references is None or len(batch.references) else batch.without_references()
 
 

@@ -159,6 +159,24 @@ def check_unit_pairs(
     return rows, labels, normalized(full_precision(others)), other_labels
 
 
+def check_pairs_apart(
+    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Pairing]:
+    """The same, as rows whose dot product is the similarity (cosine, or dot where asked for).
+
+    References are there in any case, a batch told apart from itself by ids: for losses that change its anchors.
+    """
+    embeddings, labels, references, others = check_pairs(
+        where, embeddings, labels, references, reference_labels, pairing
+    )
+    given = [full_precision(rows) for rows in (embeddings, references) if rows is not None]
+    rows = given if pairing.similarity == "dot" else [normalized(each) for each in given]
+    if references is None:
+        ids = torch.arange(len(labels), device=labels.device) if pairing.ids is None else pairing.ids
+        pairing = replace(pairing, ids=ids, reference_ids=ids)
+    return rows[0], labels, rows[-1], others, replace(pairing, similarity="dot")
+
+
 @dataclass(frozen=True, eq=False)
 class PairSums:
     """A loss on given data, described and not yet computed."""

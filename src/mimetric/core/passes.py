@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .blocks import Problem
+from .blocks import Gradients, Problem
 from .classes import ClassRuns
 from .pushes import Push
 from .reduce import Mean, Near
@@ -27,46 +27,22 @@ class Block(NamedTuple):
     runs: ClassRuns
     steepness: Tensor | None  # 1 / slope of the similarity in the product
 
+    def slopes_(self) -> Tensor:
+        """The slopes of the products, where the block holds those of the similarities."""
+        return self.sim if self.steepness is None else self.sim.div_(self.steepness)
+
 
 def blocks(problem: Problem, rows: Tensor, references: Tensor) -> Iterator[Block]:
     """Blocks one after another, in one buffer."""
     plan = problem.blocks(len(rows), len(references))
     buffer = rows.new_empty(plan[0].stop if plan else 0, len(references))
     for at in plan:
-        x, sim = rows[at], buffer[: at.stop - at.start]
-        if problem.product_type is None:
-            torch.mm(x, references.T, out=sim)
-        else:
-            sim.copy_(x.to(problem.product_type) @ references.to(problem.product_type).T)
+        sim = problem.product(rows[at], references, buffer)
         steepness = None if problem.map is None else problem.map.apply_(sim)
         runs = problem.classes.of(at)
         near = Near(sim.gather(1, runs.columns), runs.positive)
         runs.fill_(sim, -torch.inf)
         yield Block(at, sim, near, runs, steepness)
-
-
-class Gradients:
-    """Gradients of both sides of the product from blocks of slopes; a set beside itself has both in one tensor."""
-
-    def __init__(self, rows: Tensor, references: Tensor | None, needs: Sequence[bool]) -> None:
-        self._rows, self._references = rows, rows if references is None else references
-        self.to_rows = torch.zeros_like(rows) if needs[0] else None
-        self.to_references = torch.zeros_like(references) if references is not None and needs[1] else None
-        self._across = self.to_rows if references is None else self.to_references
-
-    def add_(self, block: Block) -> None:
-        """The block holds slopes in the similarities."""
-        slopes = block.sim if block.steepness is None else block.sim.div_(block.steepness)
-        if self.to_rows is not None:
-            self.to_rows[block.at].addmm_(slopes, self._references)
-        if self._across is not None:
-            self._across.addmm_(slopes.T, self._rows[block.at])
-
-
-def similarities(problem: Problem, rows: Tensor, references: Tensor) -> Tensor:
-    """(n, m) all of them, by autograd."""
-    sim = rows @ references.T
-    return sim if problem.map is None else problem.map.plain(sim)
 
 
 class NearAndFar(torch.autograd.Function):
@@ -102,8 +78,8 @@ class NearAndFar(torch.autograd.Function):
             ctx.push.slopes_(block.sim, block.near, _spread(ctx.problem), to_far[block.at])
             here = to_near[block.at, : block.near.sim.shape[1]]
             block.sim.scatter_add_(1, block.runs.columns, torch.where(block.near.valid, here, 0))
-            gradients.add_(block)
-        return None, None, gradients.to_rows, gradients.to_references
+            gradients.add_(block.at, block.slopes_())
+        return None, None, gradients.to_anchors, gradients.to_others
 
 
 def again(
@@ -130,7 +106,7 @@ def near_and_far(
     if not plain:
         near, far, count = NearAndFar.apply(problem, push, rows, references)  # type: ignore[no-untyped-call]
         return Near(near, runs.positive), far, count
-    found = runs.rows(similarities(problem, rows, rows if references is None else references))
+    found = runs.rows(problem.similarities(rows, rows if references is None else references))
     sums = push.far(found.far, found.near)
     if isinstance(sums, Mean):
         return found.near, sums.total, sums.count

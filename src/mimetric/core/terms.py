@@ -60,9 +60,7 @@ class LogSumExp:
         return masked_logsumexp(self.scale * (sim - self.base), sim != -torch.inf)
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        top = sim.amax(1)
-        none = top == -torch.inf
-        top = torch.where(none, 0, top)
+        top, none = _top(sim)
         torch.add(-self.scale * top[:, None], sim, alpha=self.scale, out=sim)
         if self.scale * spread > _SAFE_SPREAD:
             sim.clamp_(min=_LOWEST_EXPONENT)
@@ -203,9 +201,7 @@ class TiltedMean:
         return Mean(torch.where(there.any(1), tilted - drawn, -torch.inf), there.sum(1).to(sim.dtype))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        top = sim.amax(1)
-        none = top == -torch.inf
-        top = torch.where(none, 0, top)
+        top, none = _top(sim)
         count = (sim != -torch.inf).sum(1).to(sim.dtype)
         sim.sub_(top[:, None]).mul_(self.sharpness)
         drawn = sim.mul(self.tilt).clamp_(min=_LOWEST_EXPONENT).exp_() if self.tilt else None
@@ -264,9 +260,7 @@ class CircleLogSumExp:
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         weights = self._weights(sim)
         sim.sub_(self.margin).mul_(weights).mul_(self.gamma)
-        top = sim.amax(1)
-        none = top == -torch.inf
-        top = torch.where(none, 0, top)
+        top, none = _top(sim)
         total = sim.sub_(top[:, None]).clamp_(min=_LOWEST_EXPONENT).exp_().sum(1)
         sim.mul_(weights)
         return Sums(
@@ -333,6 +327,13 @@ class FullPrecision:
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
         return self.term.slopes_(sim, near, spread)
+
+
+def _top(sim: Tensor) -> tuple[Tensor, Tensor]:
+    """(k,) the largest number of each row, 0 where there is none, and where that is."""
+    top = sim.amax(1)
+    none = top == -torch.inf
+    return torch.where(none, 0, top), none
 
 
 def _how_many(sim: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .blocks import Gradients
 from .coupled import Data
-from .passes import Gradients, again, blocks, similarities
+from .passes import again, blocks
 from .terms import FINITE
 
 
@@ -39,7 +40,7 @@ def swapped(data: Data, limits: Tensor) -> tuple[Tensor, Tensor]:
 def _swapped_plain(
     data: Data, limits: Tensor, partners: Tensor, rows: Tensor, references: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    sim = similarities(data.problem, rows, rows if references is None else references)
+    sim = data.problem.similarities(rows, rows if references is None else references)
     far = data.problem.classes.of(slice(None)).rows(sim).far
     harder = torch.maximum(far[: data.anchors, None], far[partners])  # (n, p, m)
     missed = harder > limits[:, :, None]
@@ -91,10 +92,10 @@ class _Swapped(torch.autograd.Function):
                 slopes[:, : data.anchors].add_(first.mul_(to_total))
                 slopes.index_add_(1, partner, second.mul_(to_total))
             block.sim.copy_(slopes)
-            gradients.add_(block)
+            gradients.add_(block.at, block.slopes_())
         if own:
-            return None, None, None, gradients.to_rows, None
-        return None, None, None, gradients.to_references, gradients.to_rows
+            return None, None, None, gradients.to_anchors, None
+        return None, None, None, gradients.to_others, gradients.to_anchors
 
 
 class Thresholds(NamedTuple):
@@ -173,7 +174,7 @@ def quadruplets(data: Data, limits: Tensor, valid: Tensor) -> tuple[Tensor, Tens
 def _quadruplets_plain(
     data: Data, limits: Tensor, valid: Tensor, rows: Tensor, references: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    sim = similarities(data.problem, rows, rows if references is None else references)
+    sim = data.problem.similarities(rows, rows if references is None else references)
     far = data.problem.classes.of(slice(None)).rows(sim).far
     third = (data.row_labels[:, None] != data.row_labels)[:, None, :, None]
     third = third & (data.row_labels[:, None] != data.reference_labels)[:, None, None, :]
@@ -232,5 +233,5 @@ class _Quadruplets(torch.autograd.Function):
             slopes -= of_keys[by_row] - of_keys[first_row]
             slopes -= of_keys[by_column] - of_keys[first_column]
             block.sim.copy_(slopes)
-            gradients.add_(block)
-        return None, None, None, None, gradients.to_rows, gradients.to_references
+            gradients.add_(block.at, block.slopes_())
+        return None, None, None, None, gradients.to_anchors, gradients.to_others

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..core.checks import check_classes, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_pairs_apart, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.similarity import full_precision, lift, normalized
+from ..core.similarity import NegativeRoot, lift
 from ..core.terms import Counted, FullPrecision, Hinge, RootHinge, SquaredHinge, Total
 
 _LEAST_REACH = 1e-6  # anchors are divided by their reach
@@ -74,7 +74,7 @@ def margin_loss(
         raise InputError(f"{where}: nu must be >= 0, got {nu}")
     if pairing.similarity not in (None, "negative_euclidean"):
         raise InputError(f"{where}: measures Euclidean distances; leave similarity out of the pairing")
-    rows, labels, others, other_labels, pairing = _apart(
+    rows, labels, others, other_labels, pairing = check_pairs_apart(
         where, embeddings, labels, references, reference_labels, pairing
     )
     of_anchors = _of_anchors(where, rows, None if pairing.related is not None else labels, boundary)
@@ -85,7 +85,7 @@ def margin_loss(
 
     def sides(near: Near, far: Mean, boundary: Tensor) -> tuple[Mean, Mean]:
         reach = _reach(boundary, margin)
-        pull = (reach[:, None] * _root(-near.sim) - boundary[:, None] + margin).clamp(min=0)
+        pull = (margin - boundary[:, None] - reach[:, None] * NegativeRoot().plain(near.sim)).clamp(min=0)
         active, negatives = far.count.unbind(1)
         count = negatives * near.sum((pull.detach() > 0).to(pull.dtype)) + near.count * active
         regularizer = torch.where(count > 0, nu * boundary * near.count * negatives, 0)
@@ -247,7 +247,7 @@ def intra_pair_variance_loss(
         raise InputError(
             f"{where}: takes no mining, its means are over all pairs; leave it out of the pairing"
         )
-    rows, labels, others, other_labels, pairing = _apart(
+    rows, labels, others, other_labels, pairing = check_pairs_apart(
         where, embeddings, labels, references, reference_labels, pairing
     )
     positive, negative = pair_sums(
@@ -279,21 +279,6 @@ class IntraPairVarianceLoss(Objective):
         super().__init__(positive_slack=positive_slack, negative_slack=negative_slack, pairing=pairing)
 
 
-def _apart(
-    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Pairing]:
-    """Rows whose dot product is the similarity, the batch told apart from itself by ids: anchors may be widened."""
-    embeddings, labels, references, others = check_pairs(
-        where, embeddings, labels, references, reference_labels, pairing
-    )
-    given = [full_precision(rows) for rows in (embeddings, references) if rows is not None]
-    rows = given if pairing.similarity == "dot" else [normalized(each) for each in given]
-    if references is None:
-        ids = torch.arange(len(labels), device=labels.device) if pairing.ids is None else pairing.ids
-        pairing = replace(pairing, ids=ids, reference_ids=ids)
-    return rows[0], labels, rows[-1], others, replace(pairing, similarity="dot")
-
-
 def _of_anchors(where: str, rows: Tensor, labels: Tensor | None, boundary: float | Tensor) -> Tensor:
     """(n,) the boundary of each anchor's class; an unlabelled one takes any, having no positives."""
     if not isinstance(boundary, Tensor):
@@ -312,11 +297,6 @@ def _of_anchors(where: str, rows: Tensor, labels: Tensor | None, boundary: float
 def _reach(boundary: Tensor, margin: float) -> Tensor:
     """The distance from which a negative costs nothing."""
     return (boundary + margin).clamp(min=_LEAST_REACH)
-
-
-def _root(square: Tensor) -> Tensor:
-    apart = square > 0  # slope 0 at distance 0
-    return torch.where(apart, torch.where(apart, square, 1).sqrt(), 0)
 
 
 def _means(near: Near, far: Mean) -> tuple[Mean, Mean]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Near, log_add
+from ..core.reduce import Near, log_add, log_add_to_each
 from ..core.terms import LogSumExp
 
 
@@ -147,10 +146,7 @@ def nt_xent_loss(
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature
-        denominators = z + F.softplus(
-            far[:, None] - z, threshold=50
-        )  # log(e^z + e^far), in fewer arrays than log_add
-        return -near.mean(z), near.mean(denominators)
+        return -near.mean(z), near.mean(log_add_to_each(z, far))
 
     return pair_sums(
         "nt_xent_loss", embeddings, labels, references, reference_labels,

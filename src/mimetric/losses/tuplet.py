@@ -6,14 +6,13 @@ from math import cos, sin
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_positive, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Mean, Near
+from ..core.reduce import Mean, Near, log_add_to_each
 from ..core.similarity import full_precision
 from ..core.terms import FullPrecision, LogSumExp
 
@@ -64,7 +63,7 @@ def n_pairs_loss(
 
     def sides(near: Near, far: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.where(near.count > 0, norm_weight / 2 * square, 0)
-        return length - near.mean(near.sim), near.mean(_denominators(near.sim, far))
+        return length - near.mean(near.sim), near.mean(log_add_to_each(near.sim, far))
 
     return pair_sums(
         where, embeddings, labels, references, reference_labels,
@@ -128,7 +127,7 @@ def tuplet_margin_loss(
 
     def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
         z = scale * _turned(near.sim, margin)
-        return Mean(-near.sum(z), near.count), Mean(near.sum(_denominators(z, far)), near.count)
+        return Mean(-near.sum(z), near.count), Mean(near.sum(log_add_to_each(z, far)), near.count)
 
     return pair_sums(
         where, embeddings, labels, references, reference_labels,
@@ -143,11 +142,6 @@ class TupletMarginLoss(Objective):
 
     def __init__(self, *, margin: float = 0.1, scale: float = 64.0, pairing: Pairing = Pairing()) -> None:
         super().__init__(margin=margin, scale=scale, pairing=pairing)
-
-
-def _denominators(z: Tensor, far: Tensor) -> Tensor:
-    """log(e^z + e^far) of each positive (k, p)."""
-    return z + F.softplus(far[:, None] - z, threshold=50)
 
 
 def _turned(cosine: Tensor, angle: float) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..core.checks import check_choice
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs, pair_loss, pair_sums
-from ..core.reduce import Near
+from ..core.pairs import Pairing, PairSums, check_pairs, check_pairs_apart, pair_loss, pair_sums
+from ..core.reduce import Near, log_add_to_each
 from ..core.similarity import full_precision, normalized
 from ..core.terms import FullPrecision, LogSumExp, Softplus
 
@@ -73,7 +73,7 @@ def symmetric_nt_xent_loss(
     x, y, shared = x * half, None if y is None else y * half, replace(pairing, similarity="dot")
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        return -near.mean(near.sim), near.mean(near.sim + F.softplus(far[:, None] - near.sim, threshold=50))
+        return -near.mean(near.sim), near.mean(log_add_to_each(near.sim, far))
 
     def way(*data: Any, pairing: Pairing) -> PairSums:
         return pair_sums(where, *data, push=FullPrecision(LogSumExp(1.0)), sides=sides, pairing=pairing)
@@ -132,10 +132,10 @@ def sigmoid_pair_loss(
     tensor(1.3598)
     """
     where = "sigmoid_pair_loss"
-    x, labels, y, others = _checked(where, embeddings, labels, references, reference_labels, pairing)
-    if y is None:  # the two sides of a learned product differ, so a batch is its own reference by ids
-        y, ids = x, torch.arange(len(x), device=x.device) if pairing.ids is None else pairing.ids
-        pairing = replace(pairing, ids=ids, reference_ids=ids)
+    check_choice(where, "similarity", pairing.similarity or "cosine", ("cosine", "dot"))
+    x, labels, y, others, pairing = check_pairs_apart(
+        where, embeddings, labels, references, reference_labels, pairing
+    )
     boundary = _number(bias, x).expand(len(x), 1)
     anchors = torch.cat((x * _number(log_scale, x).exp(), boundary), 1)
 
@@ -144,7 +144,7 @@ def sigmoid_pair_loss(
 
     return pair_sums(
         where, anchors, labels, F.pad(y, (0, 1), value=1.0), others,
-        push=FullPrecision(Softplus(1.0)), sides=sides, pairing=replace(pairing, similarity="dot"),
+        push=FullPrecision(Softplus(1.0)), sides=sides, pairing=pairing,
     )  # fmt: skip
 
 
