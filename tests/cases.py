@@ -127,6 +127,7 @@ CASES = [
     Case("supcon-warm", losses.supcon_loss, partial(reference.supcon, temperature=1.0), {"temperature": 1.0}),
     Case("supcon-inside", losses.supcon_loss, partial(reference.supcon, form="inside"), {"form": "inside"}),
     Case("nt-xent", losses.nt_xent_loss, reference.nt_xent),
+    Case("nt-xent-all", losses.nt_xent_loss, reference.supcon, {"denominator": "all"}),
     Case("nt-xent-cold", losses.nt_xent_loss, partial(reference.nt_xent, temperature=0.01), {"temperature": 0.01}),
     Case("snca", losses.snca_loss, reference.snca),
     Case("decoupled", losses.decoupled_loss, reference_contrast.decoupled),

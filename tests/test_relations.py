@@ -113,11 +113,55 @@ def test_mining_works_on_relations():
     torch.testing.assert_close(mined, expected)
 
 
-def test_graded_relevance_is_a_relation_above_a_grade():
-    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    grade = torch.tensor([[0, 3, 1, 0], [3, 0, 0, 0], [1, 0, 0, 2], [0, 0, 2, 0]])
-    value = losses.supcon_loss(x, None, pairing=Pairing(related=grade >= 2))
-    torch.testing.assert_close(value, losses.supcon_loss(x, [0, 0, 1, 1]))
+# These rank positives, or compare anchors with each other, and refuse relevance.
+UNGRADED = {
+    "pnp_loss", "smooth_ap_loss", "fast_ap_loss", "histogram_loss", "ranked_list_loss", "dynamic_soft_margin_loss",
+}  # fmt: skip
+GRADED = [case for case in BY_ROWS if case.loss.__name__ not in UNGRADED]
+
+
+@pytest.mark.parametrize("case", GRADED, ids=names)
+@given(seed=st.integers(0, 10**6), negatives=st.integers(0, 4))
+@settings(max_examples=10)
+def test_a_positive_of_relevance_two_counts_as_two(case, seed, negatives):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 4, dtype=torch.float64, generator=generator)
+    references = torch.randn(3 + negatives, 4, dtype=torch.float64, generator=generator)
+    relevance = torch.tensor([[1.0, 2.0, 3.0, *[0.0] * negatives]])
+    times = relevance[0].clamp(min=1).long()
+    repeated = references.repeat_interleave(times, 0)
+    expected = value_and_gradient(
+        case, x, None, repeated, None, related=(relevance > 0).repeat_interleave(times, 1)
+    )
+    torch.testing.assert_close(
+        value_and_gradient(case, x, None, references, None, related=relevance), expected
+    )
+
+
+@pytest.mark.parametrize("case", GRADED, ids=names)
+@given(seed=st.integers(0, 10**6), block=st.integers(1, 4))
+@settings(max_examples=10)
+def test_relevance_in_blocks_equals_the_formula(case, seed, block):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(7, 4, dtype=torch.float64, generator=generator)
+    relevance = torch.rand(7, 7, generator=generator, dtype=torch.float64)
+    relevance = torch.where(relevance > 0.5, relevance, 0)
+    plain = value_and_gradient(case.plain, x, None, related=relevance)
+    torch.testing.assert_close(value_and_gradient(case, x, None, related=relevance, block=block), plain)
+
+
+@pytest.mark.parametrize("case", GRADED, ids=names)
+def test_relevance_one_is_a_bool_relation(case):
+    x = torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    related = torch.arange(8)[:, None] % 3 == torch.arange(8) % 3
+    expected = value_and_gradient(case, x, None, related=related)
+    torch.testing.assert_close(value_and_gradient(case, x, None, related=related.float()), expected)
+
+
+@pytest.mark.parametrize("name", sorted(UNGRADED))
+def test_relevance_is_refused_where_it_means_nothing(name):
+    with pytest.raises(InputError, match=f"{name}: takes no graded relevance; write related > 0"):
+        getattr(losses, name)(torch.randn(4, 3), None, pairing=Pairing(related=torch.eye(4)))
 
 
 @pytest.mark.parametrize(
@@ -129,11 +173,12 @@ def test_graded_relevance_is_a_relation_above_a_grade():
             r"labels of shape \(rows, labels\) must be bool, got float32; write labels > 0",
         ),
         (torch.ones(3, 2, dtype=torch.bool), {}, r"labels must have 4 rows to match \(4, 3\), got 3"),
-        (None, {"related": torch.ones(4, 4)}, r"related must be bool of shape \(4, 4\).* got float32"),
+        (None, {"related": torch.ones(4, 4).long()}, r"related must be bool, or floating point .* got int64"),
+        (None, {"related": -torch.ones(4, 4)}, "related must be finite and >= 0, where 0 is a negative"),
         (
             None,
             {"related": torch.ones(4, 3, dtype=torch.bool)},
-            r"related must be bool .* got bool of shape \(4, 3\)",
+            r"related must be bool, .* got bool of shape \(4, 3\)",
         ),
     ],
 )

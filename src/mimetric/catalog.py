@@ -14,17 +14,31 @@ import torch
 
 from . import losses
 from .core.errors import InputError, did_you_mean
-from .core.forms import Mining
+from .core.mined import Mining
 from .core.objective import Objective
 from .core.pairs import Pairing
 from .core.similarity import SIMILARITIES
-from .mining import EasyHardMining, MarginMining, MultiSimilarityMining
+from .mining import (
+    AngularMining,
+    DistanceWeightedMining,
+    EasyHardMining,
+    HDCMining,
+    MarginMining,
+    MultiSimilarityMining,
+    TripletMarginMining,
+    UniformHistogramMining,
+)
 
 MININGS: dict[str, Mining] = {
     "multi-similarity": MultiSimilarityMining(),
     "hard": EasyHardMining(),
     "easy-positive": EasyHardMining("easy", "semi-hard"),
     "margin": MarginMining(),
+    "semi-hard": TripletMarginMining(triplets="semi-hard"),
+    "angular": AngularMining(),
+    "distance-weighted": DistanceWeightedMining(),
+    "uniform-histogram": UniformHistogramMining(),
+    "hdc": HDCMining(),
 }
 ALIASES = {
     "triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent", "dcl": "decoupled",

@@ -215,7 +215,7 @@ OF_MORE = {
 }  # fmt: skip
 GIVEN = [case for case in PAIRS if case.similarity == "cosine" and case.loss.__name__ not in OF_MORE]
 # Where a positive with more than its share is pushed off, and where pairs are drawn to a mean.
-SIGNED_POSITIVES = {"supcon", "supcon-cold", "intra-pair-variance", "decoupled-weighted"}
+SIGNED_POSITIVES = {"supcon", "supcon-cold", "nt-xent-all", "intra-pair-variance", "decoupled-weighted"}
 SIGNED_NEGATIVES = {"intra-pair-variance", "hard-negative-nt-xent", "hard-negative-nt-xent-sharp"}
 
 

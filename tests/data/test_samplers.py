@@ -127,20 +127,63 @@ def test_passes_differ_and_repeat():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ClassBalancedSampler([0.0, 1.0], batch_size=2, per_class=1), "integers, got torch.float"),
+        (
+            lambda: ClassBalancedSampler([0.0, 1.0], batch_size=2, per_class=1),
+            "labels must be .*, got torch.float",
+        ),
         (
             lambda: ClassBalancedSampler([[0, 1]], batch_size=2, per_class=1),
-            r"integers, got torch.int64 \(1, 2\)",
+            r"bool, got torch.int64 \(1, 2\)",
         ),
         (
             lambda: ClassBalancedSampler([0, 1], batch_size=3, per_class=2),
             "multiple of per_class, got 3 and 2",
         ),
         (lambda: ClassBalancedSampler([0, 1], batch_size=12), "takes 3 classes, got 2; lower batch_size"),
-        (lambda: ClassBalancedSampler([], batch_size=4), "integers, got torch.float32"),
+        (lambda: ClassBalancedSampler([], batch_size=4), "labels must be .*, got torch.float32"),
         (lambda: random_batches(3, batch_size=4, num_batches=1, generator=generator()), "1..3"),
     ],
 )
 def test_errors(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.data(), st.integers(0, 9))
+def test_rows_with_several_labels_come_once_in_a_batch(n, num_labels, data, seed):
+    flat = data.draw(st.lists(st.booleans(), min_size=n * num_labels, max_size=n * num_labels))
+    labels = torch.tensor(flat).reshape(n, num_labels)
+    there = int(labels.any(0).sum())
+    per_class = data.draw(st.integers(1, 3))
+    classes = data.draw(st.integers(1, 5))
+    size = classes * per_class
+    options = {"batch_size": size, "per_class": per_class, "num_batches": 5, "generator": generator(seed)}
+    if classes > there or size > n:
+        with pytest.raises(InputError, match="class_balanced_batches: batch_size"):
+            class_balanced_batches(labels, **options)
+        return
+    rows = class_balanced_batches(labels, **options)
+    assert rows.shape == (5, size)
+    assert all(len(set(batch)) == size for batch in rows.tolist())
+    assert rows.min() >= 0
+    assert rows.max() < n
+
+
+def test_one_label_each_is_a_class_id():
+    labels = torch.arange(40) % 8
+    options = {"batch_size": 8, "per_class": 4, "num_batches": 20}
+    expected = class_balanced_batches(labels, generator=generator(), **options)
+    one_hot = labels[:, None] == torch.arange(9)  # and a label that nobody has
+    assert class_balanced_batches(one_hot, generator=generator(), **options).tolist() == expected.tolist()
+
+
+def test_a_relation_gives_batches_of_related_rows():
+    # A chain: each row belongs to its neighbors and itself.
+    at = torch.arange(30)
+    related = (at[:, None] - at).abs() <= 1
+    rows = class_balanced_batches(related, batch_size=6, per_class=3, num_batches=50, generator=generator())
+    ends, whole = 0, 0
+    for group in rows.view(-1, 3).sort(1).values.tolist():
+        whole += group[2] - group[0] == 2
+        ends += 0 in group or 29 in group
+    assert whole >= 100 - ends - 20  # all but classes of two, at the ends, and rows met twice

@@ -96,13 +96,17 @@ def check_shared_labels(where: str, name: str, labels: Any, rows: Tensor) -> Ten
 
 
 def check_relation(where: str, name: str, related: Tensor, shape: tuple[int, int]) -> None:
-    """A bool matrix with a row for each anchor and a column for each reference."""
-    if related.dtype != torch.bool or related.shape != shape:
+    """A matrix with a row for each anchor and a column for each reference: bool, or relevance >= 0."""
+    graded = related.is_floating_point()
+    if not (graded or related.dtype == torch.bool) or related.shape != shape:
         kind = str(related.dtype).removeprefix("torch.")
         raise InputError(
-            f"{where}: {name} must be bool of shape {shape}, anchors by references, got {kind} of shape "
-            f"{tuple(related.shape)}"
+            f"{where}: {name} must be bool, or floating point >= 0, of shape {shape}, anchors by references, "
+            f"got {kind} of shape {tuple(related.shape)}"
         )
+    # Reading values would make an accelerator wait.
+    if graded and related.device.type == "cpu" and not bool(((related >= 0) & (related < torch.inf)).all()):
+        raise InputError(f"{where}: {name} must be finite and >= 0, where 0 is a negative")
 
 
 def check_classes(where: str, labels: Tensor, num_classes: int) -> None:

@@ -54,7 +54,7 @@ class Classes:
         valid = place < size
         if self._other_ids is not None:
             valid &= self._other_ids[columns] != self._ids[block, None]
-        return ClassRuns(columns, valid, size == 0)
+        return ClassRuns(block, columns, valid, size == 0)
 
 
 class Related:
@@ -78,13 +78,13 @@ class Related:
 
     @classmethod
     def by_matrix(cls, related: Tensor, ids: Tensor, other_ids: Tensor | None) -> Related:
-        """As given, (n, m) bool."""
-        longest = int(related.sum(1).max()) + 1 if related.numel() else 1
+        """As given, (n, m): bool, or how relevant each is, related if > 0."""
+        longest = int((related > 0).sum(1).max()) + 1 if related.numel() else 1
         return cls(related.__getitem__, longest, ids, other_ids)
 
     def of(self, block: slice) -> ClassRuns:
-        members = self._rows(block)
-        positive = members
+        rows = self._rows(block)
+        positive = members = rows > 0
         if self._other_ids is not None:
             itself = self._ids[block, None] == self._other_ids
             members, positive = members | itself, members & ~itself
@@ -96,22 +96,29 @@ class Related:
         columns = last[:, None].repeat(1, max(1, int(count.max())))
         columns[row, place] = column
         inside = torch.arange(columns.shape[1], device=count.device) < count[:, None]
-        return ClassRuns(columns, inside & positive.gather(1, columns), count[:, None] == 0)
+        valid = inside & positive.gather(1, columns)
+        relevance = torch.where(valid, rows.gather(1, columns), 1) if rows.is_floating_point() else None
+        return ClassRuns(block, columns, valid, count[:, None] == 0, relevance)
 
 
 class ClassRuns(NamedTuple):
     """The classes of k anchors among the references, padded to the longest."""
 
+    at: slice  # which anchors they are
     columns: Tensor  # (k, p) beyond its class a row repeats its last column; without a class, any column
     positive: Tensor  # (k, p) bool: in the class and not the anchor itself
     absent: Tensor  # (k, 1) bool: no reference has this class
+    relevance: Tensor | None = None  # (k, p) > 0, of how many positives each counts as; None is 1
+
+    def near(self, sim: Tensor) -> Near:
+        """The positives, gathered from sim (k, m)."""
+        return Near(sim.gather(1, self.columns), self.positive, self.relevance)
 
     def rows(self, sim: Tensor) -> Rows:
         """Positives and negatives of sim (k, m), by autograd."""
         outside = torch.ones_like(sim, dtype=torch.bool)
         outside.scatter_(1, self.columns, self.absent.expand_as(self.columns))
-        near = Near(sim.gather(1, self.columns), self.positive)
-        return Rows(sim, near, torch.where(outside, sim, -torch.inf))
+        return Rows(sim, self.near(sim), torch.where(outside, sim, -torch.inf), self)
 
     def fill_(self, sim: Tensor, value: float) -> None:
         """Puts a value in the place of every member of the anchor's class, itself included."""
@@ -124,3 +131,4 @@ class Rows(NamedTuple):
     sim: Tensor  # (k, m)
     near: Near  # the positives, gathered from sim
     far: Tensor  # (k, m) sim of the negatives, -inf elsewhere
+    runs: ClassRuns

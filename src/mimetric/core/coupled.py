@@ -20,7 +20,7 @@ from .blocks import Problem
 from .classes import Classes, Relation
 from .errors import InputError
 from .forms import Form
-from .pairs import Pairing, PairSums, check_pairs
+from .pairs import Pairing, PairSums, check_pairs, check_ungraded
 from .passes import near_and_far
 from .pushes import Push
 from .reduce import Mean, Near
@@ -199,6 +199,7 @@ def checked(
     where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
 ) -> PairSums:
     """The batch of a loss, with at least one reference."""
+    check_ungraded(where, pairing)
     data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
     batch = PairSums(where, cast(Form, _Held(1.0, 1)), *data, (), "cosine", pairing)
     return batch if batch.references is None or len(batch.references) else batch.without_references()

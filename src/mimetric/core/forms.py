@@ -7,33 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .average import Side
 from .classes import ClassRuns, Rows
+from .mined import Mined
 from .reduce import Mean, Near
 from .terms import Term
-
-
-class Kept(NamedTuple):
-    """What a mining leaves of the pairs of k anchors."""
-
-    valid: Tensor  # (k, p) which positives stay
-    above: Tensor  # (k,) a negative stays if its similarity is larger ...
-    below: Tensor | None = None  # (k,) ... and smaller; None is no limit
-
-
-def _left_out(sim: Tensor, kept: Kept) -> Tensor:
-    """(k, m) bool: negatives outside the window."""
-    out = sim <= kept.above[:, None]
-    return out if kept.below is None else out | (sim >= kept.below[:, None])
-
-
-Mining = Callable[[Near, Tensor], Kept]
-"""From the positives and each anchor's hardest negative similarity (k,); no gradient runs through it."""
 
 Slopes = Callable[[Tensor], tuple[Tensor, ...]]
 """Turns the open block into the slopes of a cost, in place; returns the gradients of the tensors."""
@@ -65,7 +48,7 @@ class NearFar:
 
     push: Term
     sides: Callable[..., tuple[Side, Side]]
-    mining: Mining | None
+    mined: Mined | None = None
 
     @property
     def scale(self) -> float:
@@ -73,25 +56,28 @@ class NearFar:
 
     @property
     def blocks_held(self) -> int:
-        return self.push.blocks_held
+        mining = 0 if self.mined is None else self.mined.mining.blocks_held
+        return max(self.push.blocks_held, 1 + mining)
 
     def plain(self, rows: Rows, tensors: tuple[Tensor, ...]) -> tuple[Side, Side]:
         near, far = rows.near, rows.far
-        if self.mining is not None:
-            kept = self.mining(Near(near.sim.detach(), near.valid), far.detach().amax(1))
-            near = Near(near.sim, kept.valid)
-            far = torch.where(_left_out(far, kept), -torch.inf, far)
+        if self.mined is not None:
+            kept = self.mined.kept(
+                Near(near.sim.detach(), near.valid, near.relevance), far.detach(), rows.runs
+            )
+            near = near.kept(kept.valid)
+            far = torch.where(kept.left_out(far), -torch.inf, far)
         return self.sides(near, self.push.far(far, near), *tensors)
 
     def opened_(
         self, sim: Tensor, runs: ClassRuns, tensors: tuple[Tensor, ...], spread: float
     ) -> tuple[Side, Side, Slopes]:
-        near = Near(sim.gather(1, runs.columns), runs.positive)
+        near = runs.near(sim)
         runs.fill_(sim, -torch.inf)
-        if self.mining is not None:
-            kept = self.mining(near, sim.amax(1))
-            near = Near(near.sim, kept.valid)
-            sim.masked_fill_(_left_out(sim, kept), -torch.inf)
+        if self.mined is not None:
+            kept = self.mined.kept(near, sim, runs)
+            near = near.kept(kept.valid)
+            sim.masked_fill_(kept.left_out(sim), -torch.inf)
         sums = self.push.slopes_(sim, near, spread)
         total = sums.total
         leaves = (near.sim.requires_grad_(), total.requires_grad_(), *tensors)

@@ -24,7 +24,8 @@ from .blocks import BlockLoss, PerAnchorLoss, Problem
 from .checks import check_choice, check_references, check_relation, check_rows, check_shared_labels
 from .classes import Classes, Related, Relation
 from .errors import InputError
-from .forms import Form, Mining, NearFar, WholeRows
+from .forms import Form, NearFar, WholeRows
+from .mined import Mined, Mining
 from .similarity import SIMILARITIES, Similarity, full_precision, lift, normalized
 from .terms import Term
 
@@ -41,8 +42,10 @@ class Pairing:
             and a separate reference is never the anchor itself.
         reference_ids: (m,) the same of the references.
         related: (n, m) bool, which references are an anchor's positives, in place of all labels (which may be
-            None); m is n without references.  With labels alone the same label says so; labels of shape (n, L), bool,
-            say which of L labels a row has, and rows that share one are positives.
+            None); m is n without references.  Or (n, m) floating point, how relevant each is: 0 is a negative, and a
+            positive of relevance w counts as w positives, in every sum, mean and log-sum of positives (a few losses
+            refuse it).  With labels alone the same label says so; labels of shape (n, L), bool, say which of L
+            labels a row has, and rows that share one are positives.
         mining: which positives stay and which negatives count, see :mod:`mimetric.mining`.
         similarity: None is the loss's own (cosine, unless its docstring says otherwise).
         reduction: None is the loss's own average, which its docstring has.  ``"anchors"`` is a mean over all
@@ -82,6 +85,7 @@ def pair_sums(
     sides: Callable[..., tuple[Side, Side]],
     tensors: tuple[Tensor, ...] = (),
     similarity: Similarity = "cosine",
+    rows: tuple[Tensor, Tensor | None] | None = None,
     pairing: Pairing = Pairing(),
 ) -> PairSums:
     r"""A loss from an anchor's positives, one by one, and its negatives, summed.
@@ -100,10 +104,13 @@ def pair_sums(
             lifted instead: a factor multiplies the anchors, and a boundary of each anchor is one more
             column of them beside a 1 in the references, under the dot product.
         similarity: the loss's own.
+        rows: what minings measure angles between, where embeddings and references are lifted already.
         pairing: options that all pair losses share.
     """
-    form = NearFar(push, sides, pairing.mining)
     data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    measured = (data[0], data[2]) if rows is None else rows
+    mined = None if pairing.mining is None else Mined(pairing.mining, *measured)
+    form = NearFar(push, sides, mined)
     return PairSums(where, form, *data, tensors, similarity, pairing)
 
 
@@ -125,6 +132,7 @@ def over_anchors(
     """
     if pairing.mining is not None:
         raise InputError(f"{where}: takes no mining; leave it out of the pairing")
+    check_ungraded(where, pairing)
     data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
     return PairSums(where, WholeRows(cost), *data, (), similarity, pairing)
 
@@ -142,6 +150,12 @@ def check_pairs(
     if pairing.related is not None:
         check_relation(where, "related", pairing.related, (len(labels), len(others)))
     return embeddings, labels, references, others
+
+
+def check_ungraded(where: str, pairing: Pairing) -> None:
+    """Refuse relevance, for losses that rank positives or compare them with each other."""
+    if pairing.related is not None and pairing.related.is_floating_point():
+        raise InputError(f"{where}: takes no graded relevance; write related > 0")
 
 
 def check_unit_pairs(
@@ -331,7 +345,7 @@ def pair_weights(
             which compare references with each other); options by :func:`functools.partial`.
         sim: (n, n) similarities, row i those of anchor i; the diagonal is left out.
         labels: (n,) integer class ids.
-        mining: as in :class:`Pairing`.
+        mining: as in :class:`Pairing`; one that looks at similarities, for there are no rows with angles.
 
     Returns:
         (n, n) weights.

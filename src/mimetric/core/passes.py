@@ -40,7 +40,7 @@ def blocks(problem: Problem, rows: Tensor, references: Tensor) -> Iterator[Block
         sim = problem.product(rows[at], references, buffer)
         steepness = None if problem.map is None else problem.map.apply_(sim)
         runs = problem.classes.of(at)
-        near = Near(sim.gather(1, runs.columns), runs.positive)
+        near = runs.near(sim)
         runs.fill_(sim, -torch.inf)
         yield Block(at, sim, near, runs, steepness)
 

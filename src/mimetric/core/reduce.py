@@ -51,22 +51,29 @@ class Near:
     """The positives of k anchors, a row each, padded to the longest.
 
     Rows rather than flat index lists: sums along a row need no scatter, each row has its own maximum, and
-    the width is the size of the largest class.
+    the width is the size of the largest class.  A positive of relevance w counts as w positives, in sums and counts.
     """
 
-    def __init__(self, sim: Tensor, valid: Tensor) -> None:
+    def __init__(self, sim: Tensor, valid: Tensor, relevance: Tensor | None = None) -> None:
         self.sim = sim  # (k, p) similarities; any number where not valid
         self.valid = valid  # (k, p) bool
-        self.count = valid.sum(1).to(sim.dtype)  # (k,)
+        self.relevance = None if relevance is None else relevance.to(sim.dtype)  # (k, p) > 0; None is 1
+        self.count = (
+            self.sum(torch.ones_like(sim)) if relevance is not None else valid.sum(1).to(sim.dtype)
+        )  # (k,)
 
     def sum(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,)."""
-        return torch.where(self.valid, x, 0).sum(1)
+        return torch.where(self.valid, x if self.relevance is None else x * self.relevance, 0).sum(1)
 
     def mean(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); 0 over none."""
-        return self.sum(x) / self.count.clamp(min=1)
+        return self.sum(x) / torch.where(self.count > 0, self.count, 1)
 
     def logsumexp(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); -inf over none."""
-        return masked_logsumexp(x, self.valid)
+        return masked_logsumexp(x if self.relevance is None else x + self.relevance.log(), self.valid)
+
+    def kept(self, valid: Tensor) -> Near:
+        """The same, less what is not valid any more."""
+        return Near(self.sim, valid, self.relevance)

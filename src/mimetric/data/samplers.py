@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -27,8 +28,12 @@ def class_balanced_batches(
     time without replacement, all subsets alike; a class with fewer than `per_class` rows gives them
     all and then again from the first, starting at a random one.
 
+    Rows with several labels stand in several classes.  One that would come a second time in a batch gives way to a
+    row drawn from all, so that a batch holds nothing twice.
+
     Args:
-        labels: (n,) integer class ids.
+        labels: (n,) integer class ids; or (n, L) bool, which of L labels each row has.  A relation (n, n) is
+            such a matrix: column j has what belongs to row j, and is a class.  A class without rows is none.
         batch_size: a multiple of `per_class`.
         per_class: rows of a class in a batch; 4 gives each row three positives.
         num_batches: how many batches.
@@ -37,8 +42,8 @@ def class_balanced_batches(
     Returns:
         (num_batches, batch_size) int64 row indices; rows of one class stand side by side.
     Raises:
-        InputError: labels are not (n,) integers, batch_size is no multiple of per_class, or there
-            are fewer classes than a batch takes.
+        InputError: labels are neither (n,) integers nor (n, L) bool, batch_size is no multiple of per_class, or
+            there are fewer classes than a batch takes, or fewer rows with several labels.
 
     >>> labels = torch.tensor([0, 0, 0, 1, 1, 1, 2])
     >>> rows = class_balanced_batches(
@@ -80,7 +85,7 @@ class ClassBalancedSampler(Sampler[list[int]]):
     any pass, as when training resumes.
 
     Args:
-        labels: (n,) integer class ids of the data set's rows.
+        labels: of the data set's rows, as :func:`class_balanced_batches` has them.
         batch_size, per_class: as in :func:`class_balanced_batches`.
         num_batches: batches a pass; None is as many as fit into n rows, at least one.
         seed: >= 0.
@@ -128,9 +133,10 @@ class _PerClass:
     """The rows of each class, side by side: class c has rows[start[c] : start[c] + count[c]]."""
 
     def __init__(self, labels: Tensor, batch_size: int, per_class: int) -> None:
-        if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+        shared = labels.ndim == 2 and labels.dtype == torch.bool
+        if not shared and (labels.ndim != 1 or labels.is_floating_point() or labels.is_complex()):
             raise InputError(
-                "class_balanced_batches: labels must be (n,) integers, "
+                "class_balanced_batches: labels must be (n,) integers or (n, labels) bool, "
                 f"got {labels.dtype} {tuple(labels.shape)}"
             )
         if per_class < 1 or batch_size < 1 or batch_size % per_class:
@@ -138,9 +144,18 @@ class _PerClass:
                 "class_balanced_batches: batch_size must be a multiple of per_class, "
                 f"got {batch_size} and {per_class}"
             )
-        ordered, self.rows = labels.cpu().sort(stable=True)
+        if shared:
+            ordered, self.rows = labels.cpu().T.nonzero().unbind(1)
+        else:
+            ordered, self.rows = labels.cpu().sort(stable=True)
         self.count = ordered.unique_consecutive(return_counts=True)[1]  # type: ignore[no-untyped-call]
         self.start = self.count.cumsum(0) - self.count
+        self.shared_among = len(labels) if shared else 0
+        if shared and batch_size > len(labels):
+            raise InputError(
+                f"class_balanced_batches: batch_size must be at most {len(labels)}, the number of rows, "
+                f"got {batch_size}"
+            )
         self.per_class, self.classes_a_batch = per_class, batch_size // per_class
         if self.classes_a_batch > len(self.count):
             raise InputError(
@@ -156,7 +171,8 @@ class _PerClass:
         # index_select is six times as fast as indexing here
         places = _subsets(self.count.index_select(0, classes), self.per_class, rounds.generator)
         places += self.start.index_select(0, classes)
-        return self.rows.index_select(0, places.T.flatten()).view(num, -1)
+        rows = self.rows.index_select(0, places.T.flatten()).view(num, -1)
+        return _all_different(rows, self.shared_among, rounds.generator) if self.shared_among else rows
 
 
 class _Rounds:
@@ -179,6 +195,18 @@ class _Rounds:
         dealt = torch.cat(parts)
         self.left = dealt[num * self.size :]
         return dealt[: num * self.size].view(num, self.size)
+
+
+def _all_different(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Rows (num, size) of which those that come again in their batch are replaced by others out of 0..count-1."""
+    while True:
+        ordered, place = rows.sort(dim=1, stable=True)
+        again = torch.zeros_like(rows, dtype=torch.bool)
+        again.scatter_(1, place, F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0)))
+        if not again.any():
+            return rows
+        fresh = torch.randint(count, (int(again.sum()),), generator=generator)
+        rows = rows.masked_scatter(again, fresh)
 
 
 def _subsets(count: Tensor, size: int, generator: torch.Generator) -> Tensor:

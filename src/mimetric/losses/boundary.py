@@ -94,7 +94,7 @@ def margin_loss(
 
     return pair_sums(
         where, in_units, labels, squared.references, other_labels,
-        push=RootHinge(), sides=sides, tensors=(of_anchors,), pairing=pairing,
+        push=RootHinge(), sides=sides, tensors=(of_anchors,), rows=(rows, others), pairing=pairing,
     )  # fmt: skip
 
 

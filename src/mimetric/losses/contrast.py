@@ -67,7 +67,7 @@ def supcon_loss(
         contrast = torch.where(some, log_add(among, far), 0)
         if form == "outside":
             return -near.mean(z), contrast
-        return torch.where(some, near.count.clamp(min=1).log() - among, 0), contrast
+        return torch.where(some, torch.where(some, near.count, 1).log() - among, 0), contrast
 
     return pair_sums(
         "supcon_loss", embeddings, labels, references, reference_labels,
@@ -98,6 +98,7 @@ def nt_xent_loss(
     reference_labels: Any = None,
     *,
     temperature: float = 0.1,
+    denominator: Literal["negatives", "all"] = "negatives",
     pairing: Pairing = Pairing(),
 ) -> PairSums:
     r"""Normalized temperature-scaled cross-entropy: a softmax of each positive against the negatives.
@@ -106,9 +107,10 @@ def nt_xent_loss(
         \frac1n \sum_i \frac1{|P_i|} \sum_{p \in P_i}
         -\log \frac{e^{z_{ip}}}{e^{z_{ip}} + \sum_{j \in N_i} e^{z_{ij}}}
 
-    with :math:`z = s / T` and cosine similarity s.  The other positives of the anchor are left out of the
-    denominator; with them in it, the loss is :func:`supcon_loss`, outside.  An anchor without positives adds 0.
-    Tightness is the part of the positives, contrast the log of the denominators.
+    with :math:`z = s / T` and cosine similarity s.  An anchor without positives adds 0.  Tightness is the part of the
+    positives, contrast the log of the denominators.  The name stands for two losses where an anchor has several
+    positives: the formula leaves its other positives out of the denominator, as Sohn's and pytorch-metric-learning's
+    ``NTXentLoss`` do; with ``denominator="all"`` they are in it, and the loss is :func:`supcon_loss`, outside.
 
     InfoNCE is the case of one positive each: two views are rows and references, with instance ids as labels.
 
@@ -118,12 +120,14 @@ def nt_xent_loss(
         references: (m, d) what to compare with, such as the other view; None is the batch itself.
         reference_labels: (m,) their class ids.
         temperature: T > 0, in cosine units.
+        denominator: what a positive stands against, the negatives or all others.  With one positive each, as two
+            views have it, both are the same.
         pairing: what all pair losses share: ids, mining, similarity, block.
 
     Returns:
         Scalar >= 0, in nats.
     Raises:
-        InputError: shapes disagree, labels are not integers, or temperature is not > 0.
+        InputError: shapes disagree, labels are not integers, temperature is not > 0, or unknown denominator.
 
     Reference: Chen et al., ICML 2020, arXiv:2002.05709 (two views); van den Oord et al., arXiv:1807.03748
     (InfoNCE); Sohn, NeurIPS 2016, for one softmax per positive.
@@ -143,9 +147,12 @@ def nt_xent_loss(
     tensor(1.0857)
     """
     check_positive("nt_xent_loss", temperature=temperature)
+    check_choice("nt_xent_loss", "denominator", denominator, ("negatives", "all"))
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature
+        if denominator == "all":
+            return -near.mean(z), torch.where(near.count > 0, log_add(near.logsumexp(z), far), 0)
         return -near.mean(z), near.mean(log_add_to_each(z, far))
 
     return pair_sums(
@@ -159,8 +166,14 @@ class NTXentLoss(Objective):
 
     function = staticmethod(nt_xent_loss)
 
-    def __init__(self, *, temperature: float = 0.1, pairing: Pairing = Pairing()) -> None:
-        super().__init__(temperature=temperature, pairing=pairing)
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        denominator: Literal["negatives", "all"] = "negatives",
+        pairing: Pairing = Pairing(),
+    ) -> None:
+        super().__init__(temperature=temperature, denominator=denominator, pairing=pairing)
 
 
 @pair_loss

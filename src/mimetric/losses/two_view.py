@@ -144,7 +144,7 @@ def sigmoid_pair_loss(
 
     return pair_sums(
         where, anchors, labels, F.pad(y, (0, 1), value=1.0), others,
-        push=FullPrecision(Softplus(1.0)), sides=sides, pairing=pairing,
+        push=FullPrecision(Softplus(1.0)), sides=sides, rows=(x, y), pairing=pairing,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.checks import as_tensor, check_choice, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_unit_pairs, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_ungraded, check_unit_pairs, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
 from ..core.terms import Hardest, WeightedHinge, weighted_hinge
 
@@ -73,6 +73,7 @@ def ranked_list_loss(
     """
     where = "ranked_list_loss"
     check_positive(where, margin=margin)
+    check_ungraded(where, pairing)
     check_choice(where, "weighting", weighting, ("constant", "differentiated"))
     if margin > alpha:
         raise InputError(f"{where}: margin must be at most alpha = {alpha}, got {margin}")
@@ -205,6 +206,7 @@ def _described(
     """The dynamic soft margin loss on given data, and the histogram it weighs by."""
     where = "dynamic_soft_margin_loss"
     _check_histogram(where, num_bins, momentum)
+    check_ungraded(where, pairing)
     rows = check_unit_pairs(where, embeddings, labels, references, reference_labels, pairing)
     before = rows[0].new_zeros(num_bins) if histogram is None else as_tensor(where, "histogram", histogram)
     if before.shape != (num_bins,):
