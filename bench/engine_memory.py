@@ -34,11 +34,11 @@ def one_point(name: str, n: int) -> None:
     """Prints peak and promise in bytes."""
     import torch
 
-    from mimetric import catalog
+    from mimetric import named
 
     torch.set_num_threads(2)
     y = torch.arange(n // PER_CLASS).repeat_interleave(PER_CLASS)
-    objective = catalog.create(name, width=WIDTH, num_classes=n // PER_CLASS)
+    objective = named.create(name, width=WIDTH, num_classes=n // PER_CLASS)
     x = torch.randn(n, WIDTH)
     warm = torch.randn(64, WIDTH, requires_grad=True)
     objective(warm, y[:64]).backward()

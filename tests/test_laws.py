@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import CASES, DIVIDED, EXACT, PAIRS, names
-from mimetric import catalog, losses
+from mimetric import catalog, losses, named
 from mimetric.core.errors import InputError
 from mimetric.core.similarity import SIMILARITIES
 from strategies import batches, compared
@@ -381,7 +381,7 @@ def test_module_form_has_the_options_of_its_function(entry):
 
     assert options(inspect.signature(entry.module)) == options(inspect.signature(entry.module.function))
     x, y = example()
-    module = catalog.create(entry.name, width=4, num_classes=8).double()
+    module = named.create(entry.name, width=4, num_classes=8).double()
     weights = dict(
         module.named_parameters()
     )  # class weights are positional, learned options have their names

@@ -1,49 +1,13 @@
-"""The objectives by name: what each is, its options, and how to make one from a line of text.
-
-``multi-similarity:beta=40,mining=multi-similarity`` is a name and options; several objectives are separated by
-commas, and a piece with = and no : belongs to the objective before it.
-"""
+"""The objectives: what each compares, what its two sides are, which paper it is from."""
 
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
-
-import torch
+from dataclasses import dataclass
+from typing import Any
 
 from . import losses
-from .core.errors import InputError, did_you_mean
-from .core.mined import Mining
 from .core.objective import Objective
-from .core.pairs import Pairing
-from .core.similarity import SIMILARITIES
-from .mining import (
-    AngularMining,
-    DistanceWeightedMining,
-    EasyHardMining,
-    HDCMining,
-    MarginMining,
-    MultiSimilarityMining,
-    TripletMarginMining,
-    UniformHistogramMining,
-)
-
-MININGS: dict[str, Mining] = {
-    "multi-similarity": MultiSimilarityMining(),
-    "hard": EasyHardMining(),
-    "easy-positive": EasyHardMining("easy", "semi-hard"),
-    "margin": MarginMining(),
-    "semi-hard": TripletMarginMining(triplets="semi-hard"),
-    "angular": AngularMining(),
-    "distance-weighted": DistanceWeightedMining(),
-    "uniform-histogram": UniformHistogramMining(),
-    "hdc": HDCMining(),
-}
-ALIASES = {
-    "triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent", "dcl": "decoupled",
-    "hcl": "hard-negative-nt-xent", "clip": "symmetric-nt-xent", "siglip": "sigmoid-pair",
-}  # fmt: skip
 
 _FAMILIES = {
     "classifier": {"proxy", "regression"},
@@ -175,105 +139,3 @@ _ENTRIES = (
 def entries() -> dict[str, Entry]:
     """All objectives by name, in the order of the table."""
     return {entry.name: entry for entry in _ENTRIES}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """An objective and the options given for it; its text parses back to it."""
-
-    name: str
-    options: tuple[tuple[str, str], ...] = ()
-
-    def __str__(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self.options)
-        return f"{self.name}:{options}" if options else self.name
-
-
-def parse_objectives(text: str) -> list[Chosen]:
-    """Names and options of several objectives, each checked.
-
-    Raises:
-        InputError: an unknown objective or option, a value of the wrong kind, one named twice, or none.
-
-    >>> [str(chosen) for chosen in parse_objectives("triplet, infonce, multi_similarity:beta=40,alpha=1,spce")]
-    ['triplet-margin', 'nt-xent', 'multi-similarity:beta=40,alpha=1', 'spce']
-    """
-    chosen: list[Chosen] = []
-    for piece in filter(None, (piece.strip() for piece in text.split(","))):
-        if "=" in piece and ":" not in piece:
-            if not chosen:
-                raise InputError(f"objectives: {piece!r} comes before any objective; write objective:{piece}")
-            chosen[-1] = replace(chosen[-1], options=(*chosen[-1].options, _option(piece)))
-        else:
-            name, _, option = piece.partition(":")
-            chosen.append(Chosen(_name(name), (_option(option),) if option else ()))
-    if not chosen:
-        raise InputError(f"objectives: none named; choose from {', '.join(entries())}")
-    for one in chosen:
-        create(one, width=1, num_classes=1)(torch.zeros(1, 1), [0])  # an option out of range says so now
-        if chosen.count(one) > 1:
-            raise InputError(f"objectives: {one} is named twice")
-    return chosen
-
-
-def create(chosen: Chosen | str, *, width: int, num_classes: int) -> Objective:
-    """The module of an objective, for embeddings of that width and that many classes.
-
-    >>> create("multi-similarity:beta=40", width=64, num_classes=10).options["beta"]
-    40.0
-    """
-    if isinstance(chosen, str):
-        [chosen] = parse_objectives(chosen)
-    entry = entries()[chosen.name]
-    options = _read_options(chosen)
-    asked = inspect.signature(entry.module).parameters
-    sizes = {name: size for name, size in (("width", width), ("num_classes", num_classes)) if name in asked}
-    return entry.module(**sizes, **options)
-
-
-def _name(text: str) -> str:
-    name = text.strip().replace("_", "-")
-    name = ALIASES.get(name, name)
-    if name not in entries():
-        raise InputError(f"unknown objective {text.strip()!r}; {did_you_mean(name, [*entries(), *ALIASES])}")
-    return name
-
-
-def _option(text: str) -> tuple[str, str]:
-    key, equals, value = (part.strip() for part in text.partition("="))
-    if not (key and equals and value):
-        raise InputError(f"objectives: {text!r} must be option=value, as in multi-similarity:beta=40")
-    return key.replace("-", "_"), value
-
-
-def _read_options(chosen: Chosen) -> dict[str, Any]:
-    """Values in the types of the module's options; mining and similarity go into a Pairing."""
-    module = entries()[chosen.name].module
-    kinds = {key: get_type_hints(module.__init__)[key] for key in entries()[chosen.name].options}
-    if "pairing" in inspect.signature(module).parameters:
-        kinds |= {"mining": Literal[tuple(MININGS)], "similarity": Literal[SIMILARITIES]}
-    read: dict[str, Any] = {}
-    for key, text in chosen.options:
-        if key not in kinds:
-            raise InputError(f"{chosen.name}: unknown option {key}; {did_you_mean(key, kinds)}")
-        read[key] = _value(f"{chosen.name}: {key}", text, kinds[key])
-    mining, similarity = read.pop("mining", None), read.pop("similarity", None)
-    if mining or similarity:
-        read["pairing"] = Pairing(mining=MININGS.get(mining), similarity=similarity)
-    return read
-
-
-def _value(where: str, text: str, kind: Any) -> Any:
-    if get_origin(kind) is Literal:
-        words = {word.replace("_", "-"): word for word in get_args(kind)}
-        word = words.get(text.replace("_", "-"))
-        if word is None:
-            raise InputError(f"{where} must be one of {', '.join(words)}, got {text!r}")
-        return word
-    kind = next((number for number in (float, int) if number in get_args(kind)), kind)  # or learned, or None
-    try:
-        return kind(text)
-    except ValueError:
-        raise InputError(
-            f"{where} must be a {'whole number' if kind is int else 'number'}, got {text!r}"
-        ) from None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimetric import catalog, losses
+from mimetric import losses, named
 from mimetric.core.errors import InputError
 from mimetric.losses import Pairing
 
@@ -230,7 +230,7 @@ def test_sigmoid_pair_is_the_published_algorithm(seed, n):
 
 @pytest.mark.parametrize("name", ["symmetric-nt-xent", "sigmoid-pair"])
 def test_learned_numbers_have_their_gradient_without_references(name):
-    module = catalog.create(name, width=2, num_classes=2).double()
+    module = named.create(name, width=2, num_classes=2).double()
     x, names = ROWS.clone().requires_grad_(), [name for name, _ in module.named_parameters()]
 
     def loss(x, *learned):
@@ -257,7 +257,7 @@ def test_the_learned_scale_is_held_as_clip_holds_it():
 
 
 def test_learned_options_are_read_from_a_line_of_text():
-    loss = catalog.create("siglip:bias=-5,log_scale=1", width=3, num_classes=2)
+    loss = named.create("siglip:bias=-5,log_scale=1", width=3, num_classes=2)
     assert (loss.bias.item(), loss.log_scale.item()) == (-5.0, 1.0)
 
 
@@ -293,7 +293,7 @@ def test_what_two_view_losses_refuse():
 )
 def test_options_out_of_range(text, message):
     with pytest.raises(InputError, match=message):
-        catalog.parse_objectives(text)
+        named.parse_objectives(text)
 
 
 # Negatives that are mixed.

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mimetric import catalog, losses
+from mimetric import losses, named
 from mimetric.losses import Pairing
 from mimetric.mining import MultiSimilarityMining
 
@@ -99,7 +99,7 @@ def test_the_module_of_a_margin_loss_owns_its_boundaries():
     assert module.boundary.grad.shape == (2,)
     assert module.boundary.dtype == torch.float32
     assert not list(losses.MarginLoss().parameters())
-    assert catalog.create("margin:boundary=1.1", width=5, num_classes=3).boundary.tolist() == pytest.approx(
+    assert named.create("margin:boundary=1.1", width=5, num_classes=3).boundary.tolist() == pytest.approx(
         3 * [1.1]
     )
 

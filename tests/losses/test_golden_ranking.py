@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 
 import reference_ranking as reference
-from mimetric import catalog, losses
+from mimetric import losses, named
 from mimetric.losses import Pairing
 from mimetric.mining import MultiSimilarityMining
 from mimetric.views import decompose
@@ -341,10 +341,10 @@ def test_icnn_in_half_precision():
 
 
 def test_icnn_on_the_command():
-    made = catalog.create("icnn:k=3,neighbors=5", width=3, num_classes=2)
+    made = named.create("icnn:k=3,neighbors=5", width=3, num_classes=2)
     assert made.options == {"k": 3, "neighbors": 5}
     with pytest.raises(ValueError, match="icnn: unknown option similarity; choose from k, neighbors"):
-        catalog.create("icnn:similarity=dot", width=3, num_classes=2)
+        named.create("icnn:similarity=dot", width=3, num_classes=2)
 
 
 def test_no_sides_say_so():

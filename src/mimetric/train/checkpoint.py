@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mimetric import catalog
+from mimetric import named
 from mimetric.core.errors import InputError
 from mimetric.core.files import write_whole
 from mimetric.models.encoders import create_encoder
@@ -73,8 +73,8 @@ def load(folder: Path, *, encoder: nn.Module | None = None, objective: nn.Module
         if encoder is None:
             encoder = create_encoder(settings["encoder"], settings["input_shape"], settings["width"])
         if objective is None:
-            [chosen] = catalog.parse_objectives(settings["objective"])
-            objective = catalog.create(chosen, width=settings["width"], num_classes=settings["num_classes"])
+            [chosen] = named.parse_objectives(settings["objective"])
+            objective = named.create(chosen, width=settings["width"], num_classes=settings["num_classes"])
         encoder.load_state_dict(_part(tensors, "encoder."))
         objective.load_state_dict(_part(tensors, "objective."))
     except (KeyError, RuntimeError, InputError) as error:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mimetric import catalog
+from mimetric import named
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder
 from mimetric.data.sources import LabelledData, load_data
@@ -40,7 +40,7 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
         InputError: unknown data or objective, a folder that cannot be written, validation asked for
             where the data have none, or a loss that stops being finite.
     """
-    names = [str(chosen) for chosen in catalog.parse_objectives(options.objectives)]
+    names = [str(chosen) for chosen in named.parse_objectives(options.objectives)]
     data = load_data(options.data, seed=0)
     folder = writable_folder(options.out)
     parts = Parts(*(_part(data, rows) for rows in (data.split.train, data.split.validation, data.split.test)))

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from mimetric import catalog
+from mimetric import named
 from mimetric.core.checks import check_labels
 from mimetric.core.classes import UNLABELLED
 from mimetric.core.errors import InputError
@@ -225,10 +225,10 @@ def _objective(objective: str | nn.Module, width: int, num_classes: int) -> nn.M
     """The module itself, or a new one by name."""
     if isinstance(objective, nn.Module):
         return objective
-    chosen = catalog.parse_objectives(objective)
+    chosen = named.parse_objectives(objective)
     if len(chosen) != 1:
         raise InputError(f"fit: one objective at a time, got {objective!r}; compare takes several")
-    return catalog.create(chosen[0], width=width, num_classes=num_classes)
+    return named.create(chosen[0], width=width, num_classes=num_classes)
 
 
 def _batches(labels: Tensor, seed: int, options: FitOptions) -> Iterator[Tensor]:
