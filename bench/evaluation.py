@@ -1,13 +1,16 @@
-"""What does exact evaluation cost?  60,502 x 128 float32 in 11,316 classes, as in Stanford Online Products.
+"""What does exact evaluation cost?  Sizes of the standard sets, beside the product alone and beside other libraries.
 
-Run     python bench/evaluation.py > bench/results/evaluation.txt
-Target  Recall@{1,10,100,1000} 1.5 times the similarity product on one thread and 2.0 on two; P@1, R-precision
-        and MAP@R 2.0 times; at most 64 MiB beside the data
-Beside  the product with torch.topk of as many neighbors as the question needs, scikit-learn's brute-force
-        search, and the calculator of pytorch-metric-learning with its own search, where installed
+Run     python bench/evaluation.py > bench/results/evaluation.txt     (--large adds 10^6 references)
+Target  60,502 x 128, 11,316 classes: Recall@{1,10,100,1000} 1.5 times the similarity product on one thread and 2.0 on
+        two; P@1, R-precision and MAP@R 2.0 times; at most 64 MiB beside the data.  10^6 x 128, 10^4 queries, all
+        metrics of ranks: 2.0 times, at most 256 MiB
+Beside  the product with torch.topk of as many neighbors as the question needs, faiss-cpu's flat index, scikit-learn's
+        brute-force search, the calculator of pytorch-metric-learning with its own search, and torchmetrics on a few
+        queries.  What is not installed is left out, with a line
 
-Times are of 1,024 queries against all rows, in turns, medians of three.  Peaks are of one evaluation of all
-rows in a process of its own, above what was resident when it began.
+Times are of some queries against all rows, taken in turns, medians; multiples of the product of the same queries, or
+for torchmetrics, which sees fewer queries, of the product's share.  Peaks are of one evaluation of all rows (of 10^4
+queries among 10^6) in a process of its own, above what was resident when it began.
 """
 
 from __future__ import annotations
@@ -19,78 +22,158 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mimetric.metrics import map_at_r, per_query, r_precision, recall_at_k, retrieval_metrics
+from mimetric import metrics
+from mimetric.core.neighbors import nearest_neighbors
+from mimetric.metrics import per_query, recall_at_k
+from mimetric.metrics.retrieval import Metric
 from timing import medians
 
-ROWS, CLASSES, WIDTH, QUERIES, BLOCK = 60_502, 11_316, 128, 1_024, 256
+BLOCK = 256
 CUTOFFS = (1, 10, 100, 1000)
-LARGEST_CLASS = 12
+FEW = 32  # queries of what takes seconds for each thousand
+PEERS = {
+    "faiss": "faiss-cpu", "sklearn": "scikit-learn", "pytorch_metric_learning": "pytorch-metric-learning",
+    "torchmetrics": "torchmetrics",
+}  # fmt: skip
+RECALLS: dict[str, Metric] = {f"recall_at_{k}": partial(recall_at_k, k=k) for k in CUTOFFS}
+WITHIN_R: dict[str, Metric] = {
+    "recall_at_1": RECALLS["recall_at_1"],
+    "map_at_r": metrics.map_at_r,
+    "r_precision": metrics.r_precision,
+}
+ALL: dict[str, Metric] = RECALLS | WITHIN_R | {
+    "mrr": metrics.reciprocal_rank,
+    "map": metrics.average_precision,
+    "map_at_10": partial(metrics.average_precision_at_k, k=10),
+    "precision_at_10": partial(metrics.precision_at_k, k=10),
+    "ndcg": metrics.ndcg,
+}  # fmt: skip
 
 Calls = dict[str, Callable[[], object]]
 
 
-def data() -> tuple[Tensor, Tensor]:
-    """Unit rows around their class centers; classes have 2 to 12 rows, 5.35 on average."""
+class Size(NamedTuple):
+    """A set to search, and how many of its rows are queries."""
+
+    rows: int
+    width: int
+    classes: int
+    timed: int  # queries of a timed call
+    whole: int  # queries of a whole evaluation
+
+
+SIZES = {
+    "tiny": Size(600, 16, 50, 64, 600),
+    "birds": Size(5_924, 512, 100, 1_024, 5_924),  # as CUB-200-2011's test half
+    "products": Size(60_502, 128, 11_316, 1_024, 60_502),  # as Stanford Online Products'
+    "products-512": Size(60_502, 512, 11_316, 512, 60_502),
+    "million": Size(1_000_000, 128, 200_000, 256, 10_000),
+}
+
+
+def data(size: Size) -> tuple[Tensor, Tensor]:
+    """Unit rows around their class centers; class sizes spread from 0.4 to 1.6 of their mean.
+
+    A class stands out by about as much in any width: the cosine of two of its rows is 2.3 times the spread of cosines.
+    """
     torch.manual_seed(0)
-    sizes = 2 + torch.binomial(torch.full((CLASSES,), LARGEST_CLASS - 2.0), torch.tensor(0.345)).long()
-    y = torch.arange(CLASSES).repeat_interleave(sizes)[:ROWS]
-    x = torch.randn(CLASSES, WIDTH)[y] + 2 * torch.randn(len(y), WIDTH)
-    mixed = torch.randperm(len(y))
-    return torch.nn.functional.normalize(x)[mixed], y[mixed]
+    mean = size.rows / size.classes
+    spread = 0.4 * mean + 1.2 * mean * torch.rand(size.classes)
+    y = torch.arange(size.classes).repeat_interleave(spread.round().long().clamp(min=2))
+    y = torch.cat((y, torch.randint(size.classes, (max(0, size.rows - len(y)),))))
+    y = y[torch.randperm(len(y))[: size.rows]]
+    noise = (size.width**0.5 / 2.3 - 1) ** 0.5
+    x = torch.randn(size.classes, size.width)[y].add_(torch.randn(size.rows, size.width), alpha=noise)
+    return torch.nn.functional.normalize(x), y
 
 
-def with_blocks(x: Tensor, k: int | None) -> Callable[[], object]:
-    """The product of the queries with all rows, a block at a time in one buffer; its k largest where asked."""
-    buffer = torch.empty(BLOCK, len(x))
+def with_blocks(x: Tensor, queries: int, k: int | None) -> Callable[[], object]:
+    """The product of queries with all rows, a block at a time in one buffer; its k largest where asked."""
+    buffer = torch.empty(min(BLOCK, queries), len(x))
 
     def run() -> None:
-        for start in range(0, QUERIES, BLOCK):
-            torch.mm(x[start : start + BLOCK], x.T, out=buffer)
+        for start in range(0, queries, BLOCK):
+            block = x[start : min(start + BLOCK, queries)]
+            sim = torch.mm(block, x.T, out=buffer[: len(block)])
             if k is not None:
-                buffer.topk(k, dim=1)
+                sim.topk(k, dim=1)
 
     return run
 
 
-def ours(x: Tensor, y: Tensor) -> Calls:
-    search = x[:QUERIES], y[:QUERIES], x, y
-    recalls = {f"recall_at_{k}": lambda ranks, k=k: recall_at_k(ranks, k) for k in CUTOFFS}
-    within_r = {"recall_at_1": recalls["recall_at_1"], "map_at_r": map_at_r, "r_precision": r_precision}
+def ours(x: Tensor, y: Tensor, queries: int) -> Calls:
+    search = x[:queries], y[:queries], x, y
     return {
-        "Recall@1-1000": lambda: per_query(recalls, *search, depth=1),
-        "P@1, R-precision, MAP@R": lambda: per_query(within_r, *search),
+        "Recall@1-1000": lambda: per_query(RECALLS, *search, depth=1),
+        "P@1, R-precision, MAP@R": lambda: per_query(WITHIN_R, *search),
+        f"all {len(ALL)} metrics": lambda: per_query(ALL, *search),
+        "10 nearest": lambda: nearest_neighbors(x[:queries], x, 10),
+        "100 nearest": lambda: nearest_neighbors(x[:queries], x, 100),
     }
 
 
-def peers(x: Tensor, y: Tensor) -> Calls:
-    calls: Calls = {
-        "torch mm + topk(13)": with_blocks(x, LARGEST_CLASS + 1),
-        "torch mm + topk(1001)": with_blocks(x, CUTOFFS[-1] + 1),
-    }
-    try:
+def peers(x: Tensor, y: Tensor, queries: int) -> Calls:
+    """Of each library that is installed, as many neighbors as MAP@R and Recall@1000 need."""
+    largest = int(torch.bincount(y).max())
+    depths = [k for k in (largest + 1, CUTOFFS[-1] + 1) if k <= len(x)]
+    calls: Calls = {f"torch mm + topk({k})": with_blocks(x, queries, k) for k in depths}
+    if find_spec("faiss"):
+        calls |= {f"faiss flat({k})": call for k, call in _faiss(x, queries, depths).items()}
+    if find_spec("sklearn"):
         from sklearn.neighbors import NearestNeighbors
-    except ModuleNotFoundError:
-        return calls
-    search = NearestNeighbors(algorithm="brute").fit(x.numpy())
-    for k in (LARGEST_CLASS + 1, CUTOFFS[-1] + 1):
-        calls[f"scikit-learn kneighbors({k})"] = lambda k=k: search.kneighbors(x[:QUERIES].numpy(), k)
-    try:
-        from pytorch_metric_learning.distances import CosineSimilarity
-        from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
-        from pytorch_metric_learning.utils.inference import CustomKNN
-    except ModuleNotFoundError:
-        return calls
+
+        search = NearestNeighbors(algorithm="brute").fit(x.numpy())
+        asked = x[:queries].numpy()
+        calls |= {f"scikit-learn kneighbors({k})": partial(search.kneighbors, asked, k) for k in depths}
+    if find_spec("pytorch_metric_learning"):
+        calls["PML P@1, R-precision, MAP@R"] = _calculator(x, y, queries)
+    if find_spec("torchmetrics"):
+        calls[f"torchmetrics MAP, of {FEW}"] = _torchmetrics(x, y)
+    return calls
+
+
+def _faiss(x: Tensor, queries: int, depths: list[int]) -> dict[int, Callable[[], object]]:
+    import faiss
+
+    index = faiss.IndexFlatIP(x.shape[1])
+    index.add(x.numpy())
+
+    def search(k: int) -> None:
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        index.search(x[:queries].numpy(), k)
+
+    return {k: partial(search, k) for k in depths}
+
+
+def _calculator(x: Tensor, y: Tensor, queries: int) -> Callable[[], object]:
+    from pytorch_metric_learning.distances import CosineSimilarity
+    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+    from pytorch_metric_learning.utils.inference import CustomKNN
+
     theirs = AccuracyCalculator(
         include=("precision_at_1", "mean_average_precision_at_r", "r_precision"),
         k="max_bin_count",
         knn_func=CustomKNN(CosineSimilarity(), batch_size=BLOCK),
     )
-    calls["PML P@1, R-precision, MAP@R"] = lambda: theirs.get_accuracy(x[:QUERIES], y[:QUERIES], x, y)
-    return calls
+    return lambda: theirs.get_accuracy(x[:queries], y[:queries], x, y)
+
+
+def _torchmetrics(x: Tensor, y: Tensor) -> Callable[[], object]:
+    from torchmetrics.retrieval import RetrievalMAP
+
+    def run() -> None:
+        sim, hits = x[:FEW] @ x.T, y[:FEW, None] == y
+        query = torch.arange(FEW)[:, None].expand_as(sim).flatten()
+        RetrievalMAP()(sim.flatten(), hits.flatten(), indexes=query)
+
+    return run
 
 
 def resident(field: str) -> float:
@@ -99,40 +182,66 @@ def resident(field: str) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
 
 
-def whole_evaluation() -> None:
-    """Prints peak, seconds and Recall@1 of all rows against all."""
-    x, y = data()
-    retrieval_metrics(x[:64], y[:64])
+def whole_evaluation(size: Size, who: str) -> None:
+    """Prints peak and seconds of an evaluation of the whole set, and Recall@1 where it is ours."""
+    x, y = data(size)
+    queries = slice(0, size.whole)
+    # The set itself where all rows are queries: each is left out of its own references.
+    search = (x, y) if size.whole == size.rows else (x[queries], y[queries], x, y)
+    calls: Calls = {
+        "mimetric": lambda: per_query(ALL, *search),
+        "pytorch_metric_learning": lambda: _calculator(x, y, size.whole)(),
+        "faiss": lambda: _faiss(x, size.whole, [int(torch.bincount(y).max()) + 1]).popitem()[1](),
+    }
+    per_query(ALL, x[:64], y[:64])
     ctypes.CDLL(None).malloc_trim(0)  # what making the data left behind is no room for the evaluation
     with open("/proc/self/clear_refs", "w") as peak:
         peak.write("5")
     before, start = resident("VmRSS"), time.perf_counter()
-    found = retrieval_metrics(x, y, k=CUTOFFS)
+    found = calls[who]()
     seconds = time.perf_counter() - start
-    print(f"{resident('VmHWM') - before:.0f} MiB, {seconds:.0f} s, Recall@1 {found['recall_at_1']:.3f}")
+    recall = f", Recall@1 {found['recall_at_1'].nanmean():.3f}" if who == "mimetric" else ""
+    print(f"{resident('VmHWM') - before:.0f} MiB, {seconds:.1f} s{recall}")
+
+
+def timed(name: str, size: Size, threads: int) -> None:
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    x, y = data(size)
+    rows = {"product": with_blocks(x, size.timed, None)} | ours(x, y, size.timed) | peers(x, y, size.timed)
+    seconds = medians(rows, seconds=0)
+    product = seconds["product"]
+    print(
+        f"\n{name}, {threads} thread{'s' * (threads > 1)}: {product / size.timed / len(x) * 1e9:.1f} ns an element"
+    )
+    for row, value in seconds.items():
+        queries = FEW if row.startswith("torchmetrics") else size.timed
+        print(f"  {row:32}{value / product * size.timed / queries:8.2f}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=["birds", "products", "products-512"])
+    parser.add_argument("--large", action="store_true", help="10^6 references as well, with 10^4 queries")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--whole", action="store_true", help="one evaluation of all rows, for its peak")
+    parser.add_argument("--whole", metavar="WHO", help="one evaluation of the first size, for its peak")
     options = parser.parse_args()
+    sizes = {name: SIZES[name] for name in [*options.sizes, *["million"] * options.large]}
     if options.whole:
-        return whole_evaluation()
-    x, y = data()
-    print(f"{len(x):,} x {WIDTH}, {CLASSES:,} classes; torch {torch.__version__}; times the product alone")
-    for threads in options.threads:
-        torch.set_num_threads(threads)
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        seconds = medians({"product": with_blocks(x, None), **ours(x, y), **peers(x, y)}, seconds=0)
-        product = seconds["product"]
-        print(
-            f"\n{threads} thread{'s' * (threads > 1)}: {product / QUERIES / len(x) * 1e9:.1f} ns an element"
-        )
-        for name, value in seconds.items():
-            print(f"  {name:32}{value / product:6.2f}", flush=True)
-    whole = subprocess.run([sys.executable, __file__, "--whole"], capture_output=True, text=True, check=True)
-    print(f"\nall rows against all: peak {whole.stdout.strip()}")
+        return whole_evaluation(next(iter(sizes.values())), options.whole)
+    print(f"torch {torch.__version__}; times the product alone")
+    for module, package in PEERS.items():
+        if not find_spec(module):
+            print(f"{package} is not installed: left out")
+    for name, size in sizes.items():
+        print(f"\n{name}: {size.rows:,} x {size.width}, {size.classes:,} classes")
+        for threads in options.threads:
+            timed(name, size, threads)
+        for who in ("mimetric", *(peer for peer in ("pytorch_metric_learning", "faiss") if find_spec(peer))):
+            command = [sys.executable, __file__, "--sizes", name, "--whole", who]
+            done = subprocess.run(command, capture_output=True, text=True)
+            told = done.stdout.strip() if not done.returncode else f"fails with {done.returncode}"
+            print(f"  {size.whole:,} queries, all cores, {who}: peak {told}", flush=True)
 
 
 if __name__ == "__main__":

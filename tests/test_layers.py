@@ -18,7 +18,18 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mimetric"
 
 # Part -> the parts it may use.  A part is a folder or a file of src/mimetric.
-LIBRARY = {"core", "losses", "mining", "memory", "catalog", "named", "estimators", "views", "metrics"}
+LIBRARY = {
+    "core",
+    "losses",
+    "mining",
+    "memory",
+    "catalog",
+    "named",
+    "estimators",
+    "views",
+    "metrics",
+    "evaluation",
+}
 MAY_USE: dict[str, set[str]] = {
     "core": set(),
     "losses": {"core"},
@@ -32,10 +43,12 @@ MAY_USE: dict[str, set[str]] = {
     "data": {"core"},
     "views": {"core", "losses", "estimators"},
     "explain": {"core", "estimators", "models"},
+    "evaluation": {"core", "metrics"},
+    "doctor": {"core", "data", "estimators"},
     "train": LIBRARY | {"models", "data", "explain"},
     "report": {"core"},
     "recipes": LIBRARY | {"models", "data", "explain", "train"},
-    "cli": LIBRARY | {"models", "data", "explain", "train", "report", "recipes"},
+    "cli": LIBRARY | {"models", "data", "doctor", "explain", "train", "report", "recipes"},
     "__main__": {"cli"},
     "__init__": set(),
 }

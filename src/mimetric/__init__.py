@@ -14,6 +14,7 @@ _MODULES = ("estimators", "losses", "metrics")
 _VERBS = {
     "compare": "mimetric.train.compare",
     "decompose": "mimetric.views",
+    "evaluate": "mimetric.evaluation",
     "fit": "mimetric.train.loop",
     "information": "mimetric.views",
 }

@@ -20,7 +20,7 @@ import mimetric
 from mimetric import recipes
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder, write_whole
-from mimetric.train.options import CompareOptions
+from mimetric.train.options import CompareOptions, EvaluateOptions
 
 try:
     from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
@@ -68,6 +68,8 @@ def command_line(tokens: Sequence[str] = ()) -> App:
         default_parameter=Parameter(negative=()),
     )
     app.command(compare)
+    app.command(evaluate)
+    app.command(doctor)
     app.command(objectives)
     words = tokens[1:] if tokens[:1] == ["reproduce"] else []
     for name in takewhile(lambda word: not word.startswith("-"), words):
@@ -111,6 +113,59 @@ def compare(
         print(json.dumps(results, allow_nan=False))
     else:
         print_comparison(results, page)
+
+
+def evaluate(
+    source: Path,
+    /,
+    *,
+    options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a comparison trained, or any embeddings, with bootstrap intervals, and warn of what flatters them.
+
+    Args:
+        source: A folder that mimetric compare wrote, one of its checkpoints, or a file of embeddings: .npz or
+            .parquet with embeddings (n, d), labels (n,) and, if you like, split, query, gallery and logits.
+        as_json: Print one JSON object on stdout in place of the table.
+    """
+    from mimetric.evaluation import Evaluation
+    from mimetric.report.evaluation import print_evaluation, print_evaluations
+    from mimetric.report.progress import shown_progress
+    from mimetric.train.evaluate import evaluate_source
+
+    with shown_progress() as progress:
+        found = evaluate_source(source, options, progress=progress)
+    content: dict[str, Any]
+    if isinstance(found, Evaluation):
+        content, printed = found.as_json(), print_evaluation
+    else:
+        content, printed = {"runs": {name: one.as_json() for name, one in found.items()}}, print_evaluations
+    if as_json:
+        print(json.dumps(content, allow_nan=False))
+    else:
+        printed(content)
+
+
+def doctor(data: str, /, *, as_json: AsJson = False) -> None:
+    """Examine data before training: singletons, copies, leaks across the split, imbalance, H(Y).
+
+    Exit code 0 whatever it warns of, 2 where the data cannot be read.
+
+    Args:
+        data: Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders.
+        as_json: Print one JSON object on stdout in place of the table.
+    """
+    from mimetric.data.sources import load_data
+    from mimetric.doctor import examine
+    from mimetric.report.evaluation import print_examination
+
+    loaded = load_data(data)
+    found = examine(loaded).as_json()
+    if as_json:
+        print(json.dumps({"data": data, "note": loaded.note, **found}, allow_nan=False))
+    else:
+        print_examination(found, loaded.note)
 
 
 def objectives(*, as_json: AsJson = False) -> None:

@@ -9,8 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference_metrics_r as loops
 import reference_ranks as reference
 from mimetric.core import ranks as engine
+from mimetric.core import relevance
+from mimetric.core import search as searching
 from mimetric.core.errors import InputError
 from mimetric.core.ranks import rank_blocks
 
@@ -26,7 +29,7 @@ def listed(x, y, *references, **options):
             assert query not in found
             assert row[depth:] == [inf] * (len(row) - depth)
             found[query] = row[:depth]
-    return [found[query] for query in range(len(y))]
+    return [found[query] for query in range(len(x))]
 
 
 @st.composite
@@ -68,7 +71,7 @@ def test_equals_plain_loops(search, similarity, ties, drop):
 @given(searches(), st.sampled_from(TIES))
 def test_sorting_gives_what_counting_gives(search, ties):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "_SORT_FROM", 1)
+        patch.setattr(searching, "_SORT_FROM", 1)
         assert listed(*search, ties=ties) == plain(search, ties=ties)
 
 
@@ -85,9 +88,9 @@ def test_panels_change_nothing(monkeypatch, ties, drop, sort_from):
     torch.manual_seed(0)
     x, y = torch.randn(200, 6)[torch.randint(200, (450,))], torch.randint(60, (450,))
     whole = listed(x, y, ties=ties, drop=drop)
-    monkeypatch.setattr(engine, "_PANEL_ELEMENTS", 1)
+    monkeypatch.setattr(searching, "_PANEL_ELEMENTS", 1)
     monkeypatch.setattr(engine, "_COLUMNS_PER_POSITIVE", 1)
-    monkeypatch.setattr(engine, "_SORT_FROM", sort_from)
+    monkeypatch.setattr(searching, "_SORT_FROM", sort_from)
     assert listed(x, y, ties=ties, drop=drop) == whole == plain((x.double(), y), ties=ties, drop=drop)
 
 
@@ -200,5 +203,147 @@ def test_refuses_rows_that_are_not_finite(bad):
     ],
 )
 def test_says_what_is_wrong_before_it_starts(options, message):
+    with pytest.raises(InputError, match=f"^rank_blocks: .*{message}"):
+        rank_blocks(**({"embeddings": torch.ones(2, 3), "labels": [0, 1]} | options))
+
+
+# Relations, what is left out, gains: against loops that are told who is whose.
+
+
+def with_gains(*search, **options):
+    """For each query in order, (rank, gain) of its positives."""
+    found = {}
+    for ranks in rank_blocks(*search, **options):
+        gains = torch.ones_like(ranks.rank) if ranks.gain is None else ranks.gain
+        for query, row, gain, relevant in zip(
+            ranks.query.tolist(), ranks.rank.tolist(), gains.tolist(), ranks.relevant.tolist()
+        ):
+            found[query] = list(zip(row[:relevant], gain[:relevant]))
+    return [found[query] for query in range(len(search[0]))]
+
+
+@st.composite
+def related_searches(draw, kinds=("classes", "shared", "related", "gains")):
+    """A search, options that say who is whose and what is left out, and the same as functions of (i, j)."""
+    x, y, rx, ry = draw(searches(max_size=12))
+    own = rx is None
+    n, m = len(x), len(x if own else rx)
+    torch.manual_seed(draw(st.integers(0, 9999)))
+    kind, options, gone = draw(st.sampled_from(kinds)), {}, [lambda i, j: own and i == j]
+    if kind == "classes":
+        other = y if own else ry
+        gain = lambda i, j: float(y[i] == other[j] != -1)  # noqa: E731
+        search = (x, y, rx, ry)
+    elif kind == "shared":
+        tags = torch.rand(n, 3) < 0.4
+        others = tags if own else torch.rand(m, 3) < 0.4
+        gain = lambda i, j: float((tags[i] & others[j]).any())  # noqa: E731
+        search = (x, tags, rx, None if own else others)
+    else:
+        given = torch.randint(4, (n, m)) if kind == "gains" else torch.rand(n, m) < 0.3
+        options["related"] = given.float() if kind == "gains" else given
+        gain = lambda i, j: float(given[i, j])  # noqa: E731
+        search = (x, None, rx, None)
+    for name in ("ids", "groups"):
+        if draw(st.booleans()):
+            mine = torch.randint(4, (n,))
+            other_keys = mine if own else torch.randint(4, (m,))
+            options |= {name: mine} if own else {name: mine, f"reference_{name}": other_keys}
+            same = lambda i, j, a=mine, b=other_keys: bool(a[i] == b[j])  # noqa: E731
+            gone.append(same if name == "ids" else lambda i, j, same=same: gain(i, j) > 0 and same(i, j))
+    return search, options, gain, lambda i, j: any(f(i, j) for f in gone)
+
+
+@given(related_searches(), st.sampled_from(TIES), st.sampled_from([None, 1, 40]))
+def test_relations_and_what_is_left_out_equal_plain_loops(case, ties, block):
+    search, options, gain, left_out = case
+    x, others = search[0], search[0] if search[2] is None else search[2]
+    want = loops.ranked(x.tolist(), others.tolist(), gain, left_out, "dot", ties)
+    found = with_gains(*search, **options, similarity="dot", ties=ties, block=block)
+    assert found == [[(r, pytest.approx(g)) for r, g in row] for row in want]
+
+
+@given(searches(), st.sampled_from(TIES))
+def test_a_class_is_a_relation(search, ties):
+    x, y, rx, ry = search
+    others = y if ry is None else ry
+    want = listed(*search, ties=ties)
+    related = (y[:, None] == others) & (y[:, None] != -1)
+    assert listed(x, None, rx, related=related, ties=ties) == want
+    assert listed(x, None, rx, related=related.double(), ties=ties) == want
+    tags, other_tags = ((t[:, None] == torch.arange(1001)) for t in (y, others))
+    assert listed(x, tags, rx, None if rx is None else other_tags, ties=ties) == want
+
+
+def test_ids_leave_out_the_same_item_where_sets_overlap():
+    x, y = torch.randn(30, 4, dtype=torch.float64), torch.randint(5, (30,))
+    ids = torch.randperm(100)[:30]
+    assert listed(x, y, x, y, ids=ids, reference_ids=ids) == listed(x, y)
+
+
+def test_groups_golden():
+    # A person seen by camera 0; references nearest first: himself by camera 0 (left out), a stranger by camera 0,
+    # himself by camera 1, an unlabelled row of camera 0.  The stranger alone is in front of him: rank 2.
+    references = torch.tensor([[4.0], [3.0], [2.0], [5.0]])
+    search = torch.ones(1, 1), [7], references, [7, 1, 7, -1]
+    cameras = {"groups": [0], "reference_groups": [0, 0, 1, 0]}
+    assert listed(*search, similarity="dot", **cameras) == [[3.0]]  # the unlabelled row is a negative
+    assert listed(*search, similarity="dot") == [[2.0, 4.0]]
+
+
+def test_gains_of_tied_positives_golden():
+    # Positives at 2 (gain 1) and twice at 1 (gains 3 and 1).
+    references, gains = torch.tensor([[2.0], [1.0], [1.0], [0.0]]), torch.tensor([[1.0, 3.0, 1.0, 0.0]])
+    search = torch.ones(1, 1), None, references
+    for ties, want in (("mean", [1, 2, 2]), ("optimistic", [1, 3, 1]), ("pessimistic", [1, 1, 3])):
+        (ranks,) = rank_blocks(*search, related=gains, similarity="dot", ties=ties)
+        assert ranks.gain.tolist() == [want]
+        assert ranks.ideal.tolist() == [[3, 1, 1]]
+        assert ranks.rank.tolist() == [[1, 2, 3]]
+        (shallow,) = rank_blocks(*search, related=gains, similarity="dot", ties=ties, depth=2)
+        assert (shallow.gain.tolist(), shallow.ideal.tolist()) == ([want[:2]], [[3, 1]])
+
+
+def test_many_relations_in_bounded_blocks(monkeypatch):
+    x, tags = torch.randn(90, 5), torch.rand(90, 6) < 0.2
+    whole = listed(x, tags)
+    monkeypatch.setattr(relevance, "_SHARED_ELEMENTS", 100)
+    monkeypatch.setattr(relevance, "_RELATED_ELEMENTS", 100)
+    assert listed(x, tags) == whole == listed(x, None, related=(tags[:, None] & tags).any(2))
+
+
+def test_float64_checks_float32():
+    x, y = torch.randn(60, 8), torch.randint(9, (60,))
+    assert listed(x, y, dtype=torch.float64) == listed(x.double(), y)
+
+
+@pytest.mark.parametrize("options", [{}, {"related": torch.ones(2, 0)}, {"ids": [1, 2], "groups": [0, 0]}])
+def test_no_references_have_no_positives(options):
+    options = options | {f"reference_{name}": [] for name in options if name != "related"}
+    assert listed(torch.ones(2, 3), [0, 0], torch.ones(0, 3), [], **options) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"related": torch.ones(2, 2, dtype=torch.int64)}, r"related must be bool, or .* of shape \(2, 2\)"),
+        ({"related": torch.ones(2, 3, dtype=torch.bool)}, r"related must be bool, or .* of shape \(2, 2\)"),
+        ({"related": torch.ones(3, 2)}, r"related must be bool, or .* got float32 of shape \(3, 2\)"),
+        ({"related": -torch.ones(2, 2)}, "related must be finite and >= 0"),
+        ({"related": torch.full((2, 2), torch.nan)}, "related must be finite and >= 0"),
+        ({"labels": torch.ones(3, 2, dtype=torch.bool)}, "labels must have 2 rows"),
+        ({"ids": [0.5, 1.5]}, "ids must be integers"),
+        ({"ids": [0]}, r"ids must have shape \(2,\)"),
+        (
+            {"groups": [0, 1], "reference_groups": [0, 1]},
+            "reference_groups came without references; give groups",
+        ),
+        (
+            {"references": torch.ones(1, 3), "reference_labels": [0], "ids": [0, 1]},
+            "give ids and reference_ids both or neither",
+        ),
+    ],
+)
+def test_says_what_is_wrong_with_a_relation(options, message):
     with pytest.raises(InputError, match=f"^rank_blocks: .*{message}"):
         rank_blocks(**({"embeddings": torch.ones(2, 3), "labels": [0, 1]} | options))

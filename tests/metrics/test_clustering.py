@@ -6,10 +6,14 @@ from math import isnan
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn
 from sklearn.datasets import load_digits
 
+import reference_metrics_v as reference
 from mimetric.core.errors import InputError
-from mimetric.metrics import nmi
+from mimetric.metrics import clustering_metrics, clustering_scores, nmi
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +86,65 @@ def test_refuses_nan_and_float_labels():
         nmi(torch.full((4, 2), torch.nan), [0, 0, 1, 1])
     with pytest.raises(InputError, match=r"^nmi: labels must be integers"):
         nmi(torch.ones(2, 2), [0.0, 1.0])
+
+
+@settings(max_examples=40)  # each goes through all orders of six rows
+@given(st.data(), st.integers(2, 6))
+def test_scores_equal_plain_loops(data, n):
+    labels, clusters = (
+        data.draw(st.lists(st.integers(-1 if k else 0, 3), min_size=n, max_size=n)) for k in range(2)
+    )
+    found = clustering_scores(labels, clusters)
+    if len(set(labels)) < 2:
+        assert all(isnan(value) for value in found.values())
+    else:
+        assert found == pytest.approx(reference.clustering(labels, clusters), nan_ok=True, abs=1e-9)
+
+
+@pytest.mark.parametrize(("classes", "clusters"), [(3, 4), (40, 3), (700, 700), (2, 1)])
+def test_scores_equal_scikit_learn(classes, clusters):
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, classes, 1000) ** 2 * 3
+    c = np.where(generator.random(1000) < 0.5, y, generator.permutation(y)) % clusters
+    found = clustering_scores(y, c)
+    assert found["nmi"] == pytest.approx(sklearn.normalized_mutual_info_score(y, c))
+    assert found["ami"] == pytest.approx(sklearn.adjusted_mutual_info_score(y, c), abs=1e-9)
+    assert found["ari"] == pytest.approx(sklearn.adjusted_rand_score(y, c))
+    homogeneity, completeness, v_measure = sklearn.homogeneity_completeness_v_measure(y, c)
+    assert found["homogeneity"] == pytest.approx(homogeneity, abs=1e-12)
+    assert found["completeness"] == pytest.approx(completeness, abs=1e-12)
+    assert found["v_measure"] == pytest.approx(v_measure, abs=1e-12)
+    (_, false_pairs), (missed, both) = sklearn.pair_confusion_matrix(y, c)
+    assert found["pairwise_precision"] == pytest.approx(both / (both + false_pairs))
+    assert found["pairwise_recall"] == pytest.approx(both / (both + missed))
+
+
+def test_unlabelled_rows_are_left_out_of_scores():
+    assert clustering_scores([0, 0, 1, 1, -1, -1], [0, 1, 1, 1, 0, 1]) == clustering_scores(
+        [0, 0, 1, 1], [0, 1, 1, 1]
+    )
+
+
+def test_rows_all_alone_leave_nothing_to_correct():
+    found = clustering_scores([0, 1, 2, 3], [3, 1, 2, 0])
+    assert found["nmi"] == 1
+    assert isnan(found["ami"])
+    assert isnan(found["pairwise_f1"])
+
+
+def test_one_k_means_gives_all_scores(digits):
+    x, y = digits
+    found = clustering_metrics(x[:500], y[:500], seed=3)
+    assert found["nmi"] == nmi(x[:500], y[:500], seed=3)
+    assert found["ami"] < found["nmi"]
+    assert 0.5 < found["ari"] < 0.9
+    assert all(isnan(value) for value in clustering_metrics(x[:3], [0, 0, 0]).values())
+
+
+def test_scores_refuse_what_does_not_match():
+    with pytest.raises(InputError, match=r"^clustering_scores: clusters must have shape \(2,\)"):
+        clustering_scores([0, 1], [0, 1, 2])
+    with pytest.raises(InputError, match=r"^clustering_scores: labels must be integers"):
+        clustering_scores([0.5, 1.0], [0, 1])
+    with pytest.raises(InputError, match=r"^clustering_metrics: embeddings must be finite"):
+        clustering_metrics(torch.full((4, 2), torch.nan), [0, 0, 1, 1])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from math import isnan, nan
+from functools import partial
+from math import isnan, log2, nan
 
 import numpy as np
 import pytest
@@ -8,12 +9,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference_metrics_r as loops
 import reference_ranks as reference
 from mimetric.core.errors import InputError
 from mimetric.core.ranks import rank_blocks
 from mimetric.metrics import (
+    StreamingRetrieval,
+    average_precision,
+    average_precision_at_k,
+    cmc,
     map_at_r,
+    ndcg,
     per_query,
+    precision_at_k,
     r_precision,
     recall_at_k,
     reciprocal_rank,
@@ -30,6 +38,12 @@ METRICS = {
     "reciprocal_rank": reciprocal_rank,
     "r_precision": r_precision,
     "map_at_r": map_at_r,
+    "precision_at_1": partial(precision_at_k, k=1),
+    "precision_at_4": partial(precision_at_k, k=4),
+    "average_precision": average_precision,
+    "average_precision_at_3": partial(average_precision_at_k, k=3),
+    "ndcg": ndcg,
+    "ndcg_at_3": partial(ndcg, k=3),
 }
 PLAIN = {
     "recall_at_1": lambda ranks: reference.recall_at_k(ranks, 1),
@@ -37,6 +51,12 @@ PLAIN = {
     "reciprocal_rank": reference.reciprocal_rank,
     "r_precision": reference.r_precision,
     "map_at_r": reference.map_at_r,
+    "precision_at_1": lambda ranks: loops.precision_at_k(ranks, 1),
+    "precision_at_4": lambda ranks: loops.precision_at_k(ranks, 4),
+    "average_precision": loops.average_precision,
+    "average_precision_at_3": lambda ranks: loops.average_precision_at_k(ranks, 3),
+    "ndcg": lambda ranks: loops.ndcg(ranks, [1] * len(ranks), [1] * len(ranks)),
+    "ndcg_at_3": lambda ranks: loops.ndcg(ranks, [1] * len(ranks), [1] * len(ranks), 3),
 }
 
 
@@ -56,6 +76,24 @@ def test_equals_plain_loops(batch, ties, drop):
 @given(compared())
 def test_with_references_equals_plain_loops(search):
     assert_equals_plain_loops(*search)
+
+
+@given(compared(), st.sampled_from(["mean", "optimistic", "pessimistic"]), st.integers(0, 99))
+def test_graded_relevance_equals_plain_loops(search, ties, seed):
+    x, _, rx, _ = search
+    gains = torch.randint(4, (len(x), len(rx)), generator=torch.Generator().manual_seed(seed)).double()
+    found = per_query(
+        {"ndcg": ndcg, "at_2": partial(ndcg, k=2)}, x, None, rx, related=gains, similarity="dot", ties=ties
+    )
+    rows = loops.ranked(
+        x.tolist(), rx.tolist(), lambda i, j: gains[i, j].item(), lambda *_: False, "dot", ties
+    )
+    for k, name in ((torch.inf, "ndcg"), (2, "at_2")):
+        want = [
+            loops.ndcg([r for r, _ in row], [g for _, g in row], gains[i][gains[i] > 0].tolist(), k)
+            for i, row in enumerate(rows)
+        ]
+        assert found[name].tolist() == pytest.approx(want, nan_ok=True)
 
 
 @given(batches())
@@ -82,6 +120,74 @@ def test_golden_map_at_r():
     line = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.1]])
     found = retrieval_metrics(torch.ones(1, 1), [1], line, [1, 0, 1, 1, 0], similarity="dot")
     assert found == pytest.approx({"recall_at_1": 1.0, "map_at_r": 5 / 9, "r_precision": 2 / 3})
+
+
+def test_golden_ndcg():
+    # Nearest first, gains 1, 0, 3: DCG = 1 / log2(2) + 3 / log2(4) = 2.5; the best order 3, 1, 0: 3 + 1 / log2(3).
+    line, gains = torch.tensor([[3.0], [2.0], [1.0]]), torch.tensor([[1.0, 0.0, 3.0]])
+    metrics = {"all": ndcg, "at_2": partial(ndcg, k=2)}
+    found = per_query(metrics, torch.ones(1, 1), None, line, related=gains, similarity="dot")
+    best = 3 + 1 / log2(3)
+    assert [value.item() for value in found.values()] == pytest.approx([2.5 / best, 1 / best])
+
+
+def test_golden_average_precision():
+    # Ranks 1, 3, 4 as above: (1/1 + 2/3 + 3/4) / 3 = 29/36; over two places (1/1) / 2; precision at 3 is 2/3.
+    line = torch.tensor([[0.9], [0.8], [0.7], [0.6], [0.1]])
+    metrics = {
+        "ap": average_precision,
+        "ap_at_2": partial(average_precision_at_k, k=2),
+        "p_at_3": partial(precision_at_k, k=3),
+        "p_at_10": partial(precision_at_k, k=10),  # of ten places five are filled, three with positives
+    }
+    found = per_query(metrics, torch.ones(1, 1), [1], line, [1, 0, 1, 1, 0], similarity="dot")
+    assert [value.item() for value in found.values()] == pytest.approx([29 / 36, 1 / 2, 2 / 3, 0.3])
+
+
+@given(compared())
+def test_cmc_is_recall_at_every_k(search):
+    metrics = {"cmc": partial(cmc, k=3)} | {f"{k}": partial(recall_at_k, k=k) for k in (1, 2, 3)}
+    found = per_query(metrics, *search)
+    torch.testing.assert_close(
+        found["cmc"], torch.stack([found[k] for k in "123"], dim=1), equal_nan=True, rtol=0, atol=0
+    )
+
+
+@given(compared(), st.integers(1, 4))
+def test_a_stream_of_any_batches_is_one_call(search, size):
+    x, y, rx, ry = search
+    ids, reference_ids = torch.arange(len(x)) % 3, torch.arange(len(rx)) % 5
+    whole = per_query(METRICS, *search, ids=ids, reference_ids=reference_ids)
+    streams = [StreamingRetrieval(METRICS, rx, ry, reference_ids=reference_ids) for _ in range(2)]
+    for at, start in enumerate(range(0, len(x), size)):
+        part = slice(start, start + size)
+        streams[at % 2].update(x[part], y[part], ids=ids[part])
+    streams[0].merge(streams[1])
+    means = {name: value.nanmean().item() for name, value in whole.items()}
+    assert streams[0].compute() == pytest.approx(means, nan_ok=True)
+
+
+def test_a_stream_that_saw_nothing():
+    assert isnan(StreamingRetrieval({"mrr": reciprocal_rank}, torch.ones(1, 1), [0]).compute()["mrr"])
+    with pytest.raises(InputError, match="references must be floating point"):
+        StreamingRetrieval({"mrr": reciprocal_rank}, [[1, 2]], [0])
+
+
+def test_identities_seen_by_two_cameras():
+    # Person re-identification: what the query's own camera saw of the same person is no answer and no mistake.
+    torch.manual_seed(0)
+    person, camera = torch.randint(9, (80,)), torch.randint(3, (80,))
+    x = torch.randn(9, 6)[person] + torch.randn(3, 6)[camera] + torch.randn(80, 6)
+    query, gallery = slice(0, 20), slice(20, 80)
+    found = per_query(
+        METRICS, x[query], person[query], x[gallery], person[gallery],
+        groups=camera[query], reference_groups=camera[gallery],
+    )  # fmt: skip
+    for i in range(20):
+        keep = ~((person[gallery] == person[i]) & (camera[gallery] == camera[i]))
+        alone = per_query(METRICS, x[i : i + 1], person[i : i + 1], x[gallery][keep], person[gallery][keep])
+        for name, value in alone.items():
+            assert found[name][i].item() == pytest.approx(value.item(), nan_ok=True), name
 
 
 def test_the_rule_of_many_publications_flatters_copies():
@@ -141,30 +247,6 @@ def test_mean_reciprocal_rank_agrees_with_torch_sort(clustered):
     first = hit.double().argmax(1).add(1)[hit.any(1)]
     found = per_query(METRICS, x.double(), y, similarity="negative_euclidean")["reciprocal_rank"]
     torch.testing.assert_close(found.nanmean(), (1 / first.double()).mean())
-
-
-def test_agrees_with_pytorch_metric_learning(clustered):
-    # The same where both are defined.  Its differences: ties fall as its search returns them; labels have no
-    # "unlabelled"; its k must be told to reach the largest class ("max_bin_count"); the query is left out by
-    # position 0 of the search, as our drop="first" does.
-    pytest.importorskip("pytorch_metric_learning")
-    from pytorch_metric_learning.distances import CosineSimilarity
-    from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
-    from pytorch_metric_learning.utils.inference import CustomKNN
-
-    x, y = clustered
-    names = {
-        "precision_at_1": "recall_at_1",
-        "mean_average_precision_at_r": "map_at_r",
-        "r_precision": "r_precision",
-    }
-    theirs = AccuracyCalculator(
-        include=tuple(names), k="max_bin_count", knn_func=CustomKNN(CosineSimilarity())
-    ).get_accuracy(x, y)
-    for drop in ("self", "first"):
-        ours = retrieval_metrics(x, y, drop=drop)
-        for their_name, name in names.items():
-            assert ours[name] == pytest.approx(theirs[their_name], rel=1e-6), name
 
 
 def test_metrics_of_your_own(clustered):

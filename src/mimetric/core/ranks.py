@@ -1,7 +1,7 @@
 """The rank of every positive of every query, exact, by counting, in blocks of queries and panels of references.
 
 A rank needs no sorted row: it is one more than the number of references in front.  The similarities of a block
-of queries with their own classes come first; then a panel of similarities after the other is made, what lies in
+of queries with their own positives come first; then a panel of similarities after the other is made, what lies in
 front of each positive is counted while the panel is near the cores, and the next one takes its place.
 
 A positive's rank is its place among the query's positives plus the number of negatives in front of it.
@@ -14,33 +14,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 from math import isqrt
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_batch, check_choice, check_finite, check_positive, check_references
-from .classes import UNLABELLED
-from .similarity import SIMILARITIES, Lifted, Similarity, lift
+from .checks import (
+    as_tensor,
+    check_choice,
+    check_finite,
+    check_labels,
+    check_positive,
+    check_references,
+    check_relation,
+    check_rows,
+    check_shared_labels,
+)
+from .errors import InputError
+from .relevance import Given, Lists, Relevance, Relevant, SameKey, SharedLabels
+from .search import (
+    MOST_ROWS,
+    TIES,
+    TILE_ROWS,
+    Search,
+    Ties,
+    blocks_of,
+    in_front,
+    leave_out_,
+)
+from .similarity import SIMILARITIES, Similarity
 
-Ties = Literal["mean", "optimistic", "pessimistic"]
 Drop = Literal["self", "first"]
 
-# A panel of similarities, 4 MiB in float32: made, counted and overwritten while it is near the cores.
-_PANEL_ELEMENTS = 1 << 20
-# Queries in a block: more gain nothing.  Fewer where many positives would take more than this many numbers.
-_ROWS = 512
+# Fewer queries in a block where their positives would take more than this many numbers.
 _POSITIVE_ELEMENTS = 1 << 21
-# Rows and columns of a product come in whole tiles (see _Search): 96 is a multiple of the widths that kernels
-# work in, 8 to 48.
-_TILE_ROWS = 32
-_TILE = 96
-# From this many positives a query, sorting a panel once is cheaper than counting once for each.
-_SORT_FROM = 40
 # A panel's sorting is shared by its columns, but each positive is looked up in every panel.
 _COLUMNS_PER_POSITIVE = 16
 
@@ -56,6 +65,8 @@ class Ranks:
     rank: Tensor  # (k, p) float64 from 1, ascending; inf past a query's last positive; p >= 1
     relevant: Tensor  # (k,) int64 how many positives each query has
     query: Tensor  # (k,) int64 which row of the embeddings each query is
+    gain: Tensor | None = None  # (k, p) float64 how relevant each is; None: all alike, 1
+    ideal: Tensor | None = None  # (k, p) float64 a query's largest gains, descending; None: all 1
 
 
 def rank_blocks(
@@ -64,11 +75,17 @@ def rank_blocks(
     references: Any = None,
     reference_labels: Any = None,
     *,
+    related: Any = None,
+    ids: Any = None,
+    reference_ids: Any = None,
+    groups: Any = None,
+    reference_groups: Any = None,
     similarity: Similarity = "cosine",
     ties: Ties = "mean",
     drop: Drop = "self",
     depth: int | None = None,
     block: int | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Ranks]:
     """The ranks of the positives of all queries, a block of queries at a time, in an order of its own.
 
@@ -79,24 +96,36 @@ def rank_blocks(
 
     Args:
         embeddings: (q, d) floating point, finite.  A list or an array will do.
-        labels: (q,) integer class ids.
+        labels: (q,) integer class ids; or (q, L) bool, which of L labels a row has: rows that share one are
+            positives.
         references: (m, d) what to search; None is the embeddings themselves, each query left out of its
             own references.
-        reference_labels: (m,) their class ids.
+        reference_labels: (m,) or (m, L) theirs.
+        related: (q, m) in place of all labels (which may be None): bool, which references are a query's positives;
+            or floating point >= 0, how relevant each is, 0 for a negative.
+        ids: (q,) integer, what each row is of: a reference with the id of a query is left out for it, neither
+            positive nor negative.
+        reference_ids: (m,) the same of the references.
+        groups: (q,) integer, such as the camera of each row: a reference that would be a positive and is of the
+            query's own group is left out, neither positive nor negative; without its group it stays a negative.
+        reference_groups: (m,) the same of the references.
         similarity: by which references are nearer.
         ties: how many negatives of exactly a positive's similarity come before it: half of them, none, all.
+            Positives that tie with each other and differ in gain come best first (optimistic), worst first
+            (pessimistic), or each with the mean of their gains (mean).
         drop: which row is left out where there are no references: the query itself, by its index, or as
             many published evaluations do ``first``, the most similar row, whichever it is (of several the
             lowest index).  Then a copy of the query may be left out in its place, and the query counts
             as its own positive.
         depth: only the ranks of this many nearest positives; 1 is all that Recall@K needs.
         block: queries at a time; None chooses by memory.  It changes no number.
+        dtype: of the products, such as torch.float64 to check float32; None is that of the rows, float32 at least.
 
     Returns:
         An iterator over :class:`Ranks`; memory is O(block * m).
     Raises:
-        InputError: shapes disagree, labels are not integers, a value is not finite, depth or block is
-            below 1, or an unknown word.
+        InputError: shapes disagree, labels are not integers or bool, a value is not finite, a gain is negative,
+            depth or block is below 1, or an unknown word.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
     >>> (ranks,) = rank_blocks(x, [0, 1, 0, 1])
@@ -104,183 +133,141 @@ def rank_blocks(
     [[2.0], [3.0], [3.0], [2.0]]
     """
     where = "rank_blocks"
-    embeddings, labels = check_batch(where, embeddings, labels)
-    references, reference_labels = check_references(where, embeddings, labels, references, reference_labels)
-    check_choice(where, "similarity", similarity, SIMILARITIES)
-    check_choice(where, "ties", ties, ("mean", "optimistic", "pessimistic"))
+    embeddings = check_rows(where, "embeddings", embeddings)
+    if related is not None:
+        labels, reference_labels = (
+            _no_labels(embeddings),
+            None if references is None else _no_labels(references),
+        )
+    labels = check_shared_labels(where, "labels", labels, embeddings)
+    references, others = check_references(where, embeddings, labels, references, reference_labels)
+    check_options(where, similarity, ties, depth, block)
     check_choice(where, "drop", drop, ("self", "first"))
-    check_positive(where, depth=1 if depth is None else depth, block=1 if block is None else block)
     check_finite(where, "embeddings", embeddings)
     if references is not None:
         check_finite(where, "references", references)
-    dtype = _wide(embeddings, embeddings if references is None else references)
-    search = _Search(
-        lift(
-            similarity,
-            embeddings.detach().to(dtype),
-            None if references is None else references.detach().to(dtype),
-        )
+    lists = (
+        lists_of(labels, others) if related is None else Given(_check_related(where, related, labels, others))
     )
-    classes = _Classes(labels, reference_labels)
-    return _blocks(search, classes, ties, None if references is not None else drop, depth, block)
+    own = references is None
+    relevance = Relevance(
+        lists,
+        check_keys(where, "ids", ids, reference_ids, labels, others, own),
+        check_keys(where, "groups", groups, reference_groups, labels, others, own),
+    )
+    search = Search(similarity, embeddings, references, dtype)
+    return _blocks(search, relevance, ties, drop if own else None, depth, block)
 
 
-def _wide(*tensors: Tensor) -> torch.dtype:
-    """The type that holds them all, float32 at least."""
-    return reduce(torch.promote_types, (x.dtype for x in tensors), torch.float32)
+def _no_labels(rows: Any) -> Tensor:
+    return torch.zeros(len(rows), dtype=torch.int64)
+
+
+def check_options(where: str, similarity: str, ties: str, depth: int | None, block: int | None) -> None:
+    """What all searches for ranks are asked."""
+    check_choice(where, "similarity", similarity, SIMILARITIES)
+    check_choice(where, "ties", ties, TIES)
+    check_positive(where, depth=1 if depth is None else depth, block=1 if block is None else block)
+
+
+def check_keys(
+    where: str, name: str, keys: Any, reference_keys: Any, labels: Tensor, reference_labels: Tensor, own: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Integer keys of queries and references, both or neither; a set searched in itself has one of them."""
+    if keys is None and reference_keys is None:
+        return None
+    if own and reference_keys is not None:
+        raise InputError(f"{where}: reference_{name} came without references; give {name} alone")
+    if keys is None or (reference_keys is None and not own):
+        raise InputError(f"{where}: give {name} and reference_{name} both or neither")
+    mine = check_labels(where, name, keys, labels)
+    return mine, mine if own else check_labels(where, f"reference_{name}", reference_keys, reference_labels)
+
+
+def _check_related(where: str, related: Any, labels: Tensor, reference_labels: Tensor) -> Tensor:
+    """A relation (q, m), bool or gains."""
+    tensor = as_tensor(where, "related", related).to(labels.device)
+    check_relation(where, "related", tensor, (len(labels), len(reference_labels)))
+    return tensor
+
+
+def lists_of(labels: Tensor, reference_labels: Tensor) -> Lists:
+    """The relation of class ids (q,) and (m,), or of shared labels (q, L) and (m, L)."""
+    if labels.ndim == 2:
+        return SharedLabels(labels, reference_labels)
+    return SameKey.of_classes(labels, reference_labels)
+
+
+def rows_at_a_time(longest: int, num_references: int) -> int:
+    """Queries in a block, whole tiles: many, but few enough that their positives take little memory."""
+    rows = max(_POSITIVE_ELEMENTS // max(1, num_references), isqrt(_POSITIVE_ELEMENTS // longest))
+    rows = min(rows, _POSITIVE_ELEMENTS // (12 * longest), MOST_ROWS)
+    return max(1, rows // TILE_ROWS) * TILE_ROWS
 
 
 def _blocks(
-    search: _Search, classes: _Classes, ties: Ties, drop: Drop | None, depth: int | None, block: int | None
+    search: Search, relevance: Relevance, ties: Ties, drop: Drop | None, depth: int | None, block: int | None
 ) -> Iterator[Ranks]:
-    rows = block or classes.rows_at_a_time(search.width)
-    for start in range(0, len(classes.order), rows):
-        query = classes.order[start : start + rows]
-        yield _ranks(search, classes.among(query), query, ties, drop, depth)
+    lists = relevance.lists
+    for query in blocks_of(
+        lists.order, block or min(lists.rows, rows_at_a_time(lists.longest, search.width))
+    ):
+        rows, found = search.rows(query), relevance.of(query)
+        if drop is not None:
+            left_out = query[:, None] if drop == "self" else search.nearest(rows)[: len(query)]
+            found = found.without(left_out)
+        near, relevant = similarities_of_positives(search, rows, found)
+        best, gain, ideal = _nearest_first(near, found.gain, relevant, ties)
+        best = best[:, :depth].contiguous()
+        rank = ranks_of(best, relevant, negatives_in_front(search, rows, best, found.hidden, ties))
+        yield Ranks(rank, relevant, query, *(x if x is None else x[:, :depth] for x in (gain, ideal)))
 
 
-def _ranks(
-    search: _Search, own: _OwnClass, query: Tensor, ties: Ties, drop: Drop | None, depth: int | None
-) -> Ranks:
-    """Place among the positives plus negatives in front."""
-    rows = search.rows(query)
-    near = search.similarities(rows, own.columns)[: len(query)].gather(1, own.slot)
-    column, positive = own.columns[own.slot], own.member
-    no_negatives = column.masked_fill(~own.member, -1)
-    if drop is not None:
-        left_out = query[:, None] if drop == "self" else search.nearest(rows)[: len(query)]
-        positive = positive & (column != left_out)
-        no_negatives = torch.cat((no_negatives, left_out), dim=1)
-    relevant = positive.sum(1)
-    best = near.masked_fill_(~positive, -torch.inf).sort(dim=1, descending=True).values
-    best = best[:, : max(1, int(relevant.max()))][:, :depth].contiguous()
-    place = torch.arange(1, best.shape[1] + 1, device=best.device)
-    rank = place.expand_as(best).double()
-    for start, panel in search.panels(rows, at_least=_COLUMNS_PER_POSITIVE * best.shape[1]):
-        negatives = panel[: len(query)]
-        _leave_out_(negatives, no_negatives - start)
-        rank += _in_front(negatives, best, ties)
-    return Ranks(rank.masked_fill_(place > relevant[:, None], torch.inf), relevant, query)
+def similarities_of_positives(search: Search, rows: Tensor, found: Relevant) -> tuple[Tensor, Tensor]:
+    """(k, p) similarities, -inf where there is no positive, and (k,) how many there are."""
+    near = search.similarities(rows, found.columns)[: len(found.slot)].gather(1, found.slot)
+    return near.masked_fill_(~found.positive, -torch.inf), found.positive.sum(1)
 
 
-def _leave_out_(panel: Tensor, columns: Tensor) -> None:
-    """Put those of the columns (k, p) that lie in the panel (k, c) behind everything."""
-    row, at = ((columns >= 0) & (columns < panel.shape[1])).nonzero(as_tuple=True)
-    panel[row, columns[row, at]] = -torch.inf
+def _nearest_first(
+    near: Tensor, gain: Tensor | None, relevant: Tensor, ties: Ties
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Positives (k, p) in order, with their gains and the largest gains; p is the most of any query, or 1."""
+    width = max(1, int(relevant.max()))
+    if gain is None:
+        return near.sort(dim=1, descending=True).values[:, :width], None, None
+    gain = gain.masked_fill(near == -torch.inf, 0)
+    ideal = gain.sort(dim=1, descending=True).values
+    gain, order = gain.sort(dim=1, descending=ties == "optimistic", stable=True)
+    best, order = near.gather(1, order).sort(dim=1, descending=True, stable=True)
+    gain = gain.gather(1, order)
+    if ties == "mean":
+        gain = _mean_of_equals(gain, best)
+    return best[:, :width], gain[:, :width], ideal[:, :width]
 
 
-def _in_front(values: Tensor, thresholds: Tensor, ties: Ties) -> Tensor:
-    """How many values (k, m) of its row each threshold (k, p) has in front, as float64."""
-    if thresholds.shape[1] >= _SORT_FROM:
-        return _in_front_by_sorting(values, thresholds, ties)
-    total = torch.empty(thresholds.shape, dtype=torch.float64, device=values.device)
-    marks = torch.empty_like(values)
-    for k in range(thresholds.shape[1]):
-        threshold = thresholds[:, k, None]
-        if ties == "mean":  # 1 in front, 0 tied, -1 behind
-            torch.sub(values, threshold, out=marks).sign_()
-        else:
-            (torch.gt if ties == "optimistic" else torch.ge)(values, threshold, out=marks)
-        total[:, k] = marks.sum(1)
-    return total.add_(values.shape[1]).div_(2) if ties == "mean" else total
+def _mean_of_equals(gain: Tensor, best: Tensor) -> Tensor:
+    """Gains (k, p), averaged over runs of equal similarities."""
+    run = F.pad(best[:, 1:] != best[:, :-1], (1, 0)).cumsum(1)
+    total = torch.zeros_like(gain).scatter_add_(1, run, gain)
+    count = torch.zeros_like(gain).scatter_add_(1, run, torch.ones_like(gain))
+    return (total / count.clamp(min=1)).gather(1, run)
 
 
-def _in_front_by_sorting(values: Tensor, thresholds: Tensor, ties: Ties) -> Tensor:
-    if values.device.type == "cpu":  # numpy sorts floats several times faster than torch
-        ordered = torch.from_numpy(np.sort(values.numpy(), axis=1))
-    else:
-        ordered = values.sort(dim=1).values
-    behind = torch.searchsorted(ordered, thresholds)
-    up_to_tied = torch.searchsorted(ordered, thresholds, right=True)
-    share = {"optimistic": 0.0, "mean": 0.5, "pessimistic": 1.0}[ties]
-    return values.shape[1] - up_to_tied + share * (up_to_tied - behind).double()
+def negatives_in_front(search: Search, rows: Tensor, best: Tensor, hidden: Tensor, ties: Ties) -> Tensor:
+    """(k, p) float64, how many references that are not hidden (k, h) lie in front of each of best (k, p).
 
-
-class _Search:
-    """Similarities of queries with some or all references; on a CPU equal rows get equal numbers wherever they
-    stand, so copies tie.
-
-    A kernel rounds rows and columns that are left over from its tiles in another way: every product here is of
-    whole tiles.
+    Counts of parts of the references add up.
     """
-
-    def __init__(self, lifted: Lifted) -> None:
-        self._queries, self._references = lifted.anchors, lifted.references
-        self.width = len(self._references)
-        if self.width < _TILE:
-            self._references = F.pad(self._references, (0, 0, 0, _TILE - self.width))
-
-    def rows(self, query: Tensor) -> Tensor:
-        """The queries (k, d), and more rows to fill the last tile."""
-        return self._queries[F.pad(query, (0, -len(query) % _TILE_ROWS))]
-
-    def similarities(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """With the references of these columns, a multiple of the tile."""
-        return _product(rows, self._references[columns])
-
-    def panels(self, rows: Tensor, at_least: int = 1) -> Iterator[tuple[int, Tensor]]:
-        """With all references, a panel of columns at a time in one buffer: (first column, similarities)."""
-        m = len(self._references)
-        whole = m // _TILE * _TILE
-        columns = max(1, max(at_least, _PANEL_ELEMENTS // len(rows)) // _TILE) * _TILE
-        buffer = rows.new_empty(len(rows), min(columns, whole))
-        for start in range(0, whole, columns):
-            panel = _product(rows, self._references[start : min(start + columns, whole)], buffer)
-            yield start, panel[:, : self.width - start]
-        if whole < m:  # the last columns once more make a tile with those before them
-            yield whole, _product(rows, self._references[-_TILE:])[:, whole - m :]
-
-    def nearest(self, rows: Tensor) -> Tensor:
-        """The lowest column (k, 1) of the largest similarity."""
-        best = rows.new_full((len(rows), 1), -torch.inf)
-        where = torch.zeros_like(best, dtype=torch.int64)
-        for start, panel in self.panels(rows):
-            value, column = panel.max(dim=1, keepdim=True)
-            where = torch.where(value > best, column + start, where)
-            best = torch.maximum(best, value)
-        return where
+    total = torch.zeros_like(best, dtype=torch.float64)
+    for start, panel in search.panels(rows, at_least=_COLUMNS_PER_POSITIVE * best.shape[1]):
+        negatives = panel[: len(best)]
+        leave_out_(negatives, hidden - start)
+        total += in_front(negatives, best, ties)
+    return total
 
 
-def _product(rows: Tensor, references: Tensor, buffer: Tensor | None = None) -> Tensor:
-    if buffer is None:
-        buffer = rows.new_empty(len(rows), len(references))
-    return torch.mm(rows, references.T, out=buffer[:, : len(references)])  # autocast leaves `out=` alone
-
-
-class _OwnClass(NamedTuple):
-    """The references of k queries' classes."""
-
-    columns: Tensor  # (u,) of all their classes together, filled up to whole tiles
-    slot: Tensor  # (k, p) where in `columns` those of a query's class are; p >= 1
-    member: Tensor  # (k, p) bool: they are, not padding
-
-
-class _Classes:
-    """In order of label the references of a class are one run: a first place and a size."""
-
-    def __init__(self, labels: Tensor, reference_labels: Tensor) -> None:
-        in_order, self._column = reference_labels.sort(stable=True)
-        self._first = torch.searchsorted(in_order, labels)
-        self._size = torch.searchsorted(in_order, labels, right=True) - self._first
-        self._size[labels == UNLABELLED] = 0
-        # Queries of a class together, and of classes of about one size: little padding.
-        by_class = self._first.argsort(stable=True)
-        self.order = by_class[self._size[by_class].argsort(stable=True)]
-
-    def rows_at_a_time(self, num_references: int) -> int:
-        longest = max(1, int(self._size.max())) if len(self._size) else 1
-        rows = max(_POSITIVE_ELEMENTS // max(1, num_references), isqrt(_POSITIVE_ELEMENTS // longest))
-        rows = min(rows, _POSITIVE_ELEMENTS // (12 * longest), _ROWS)
-        return max(1, rows // _TILE_ROWS) * _TILE_ROWS
-
-    def among(self, query: Tensor) -> _OwnClass:
-        size = self._size[query, None]
-        first, run = torch.unique(self._first[query], return_inverse=True)
-        length = torch.zeros_like(first).scatter_reduce_(0, run, size[:, 0], "amax")
-        start = length.cumsum(0) - length
-        place = torch.arange(int(length.sum()), device=query.device)
-        columns = self._column[place + (first - start).repeat_interleave(length)]
-        columns = F.pad(columns, (0, _TILE - len(columns) % _TILE))
-        place = torch.arange(max(1, int(size.max())), device=query.device)
-        slot = (start[run, None] + place).clamp_(max=len(columns) - 1)
-        return _OwnClass(columns, slot, place < size)
+def ranks_of(best: Tensor, relevant: Tensor, in_front: Tensor) -> Tensor:
+    """(k, p) place among the positives plus negatives in front."""
+    place = torch.arange(1, best.shape[1] + 1, device=best.device)
+    return (in_front + place).masked_fill_(place > relevant[:, None], torch.inf)

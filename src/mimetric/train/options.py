@@ -17,6 +17,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["no", "bf16", "fp16"]
 Select = Literal["last", "validation"]
 
+METRICS = "recall_at_1,recall_at_10,map_at_r,r_precision,nmi,auc,opis"
 OBJECTIVES = "cross-entropy,normalized-softmax,spce,contrastive,multi-similarity,supcon,triplet"
 
 
@@ -94,6 +95,31 @@ class CompareOptions(FitOptions):
     """Times in a run that validation is measured, evenly spread; the last is at the end."""
     out: Path = Path("runs/compare")
     """Folder for results.json, results.csv and a checkpoint per objective and seed."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is measured of a run or of a file of embeddings: ``mimetric evaluate``."""
+
+    data: str | None = None
+    """Data to test a run on, in place of those it was trained on: glyphs, digits, npz:PATH, or folder:PATH."""
+    metrics: str = METRICS
+    """Metrics, by comma. Of ranks: recall_at_K for any K, precision_at_K, map_at_K, ndcg_at_K, map, map_at_r, mrr,
+    ndcg, r_precision. Of pairs: auc, eer, tar_at_far, fnmr_at_fmr, threshold_at_fmr, opis, epsilon_opis. Of clusters:
+    nmi, ami, ari, v_measure, homogeneity, completeness, pairwise_f1, pairwise_precision, pairwise_recall. Of
+    geometry: alignment, tolerance, uniformity, anisotropy, effective_rank, spectral_decay, hubness, nc1, nc2_norms,
+    nc2_angles. Of logits: accuracy, balanced_accuracy, macro_f1, top_K_accuracy, ece, mce, brier, nll."""
+    target_fmr: float = 1e-3
+    """False match rate at which tar_at_far, fnmr_at_fmr and threshold_at_fmr are taken."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target_fmr < 1:
+            raise InputError(f"target_fmr must lie between 0 and 1, got {self.target_fmr}; try 0.001")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics one by one; hyphens are accepted too."""
+        return tuple(name for part in self.metrics.split(",") if (name := part.strip().replace("-", "_")))
 
 
 _COUNTS = {"width", "steps", "epochs", "batch_size", "per_class", "seeds", "probes"}

@@ -1,0 +1,275 @@
+"""Embeddings from a file, npz or Parquet, whoever wrote them.  Numpy alone; Parquet needs pyarrow.
+
+Nothing in a file can run code when it is read: pickled arrays are refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+from zlib import error as ZlibError
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimetric.core.errors import InputError, did_you_mean
+from mimetric.data.splits import TEST
+
+COLUMNS = ("embeddings", "labels", "ids", "split", "query", "gallery", "logits")
+Columns = dict[str, NDArray[Any]]
+_TEXT = ("string", "large_string", "string_view")  # as Arrow calls its kinds of text
+
+
+@dataclass(frozen=True)
+class EmbeddedSet:
+    """What a file holds, checked; optional columns that it has not are None."""
+
+    embeddings: NDArray[Any]  # (n, d) floating point, finite
+    labels: NDArray[np.int64]  # (n,) integers as they were, or the places of strings in class_names
+    class_names: tuple[str, ...] | None  # of labels that were strings, sorted
+    ids: NDArray[Any] | None  # (n,) integers or strings
+    split: NDArray[np.int64] | None  # (n,) 0 train, 1 validation, 2 test
+    query: NDArray[np.bool_] | None  # (n,) with gallery: both or neither, and no row is both
+    gallery: NDArray[np.bool_] | None
+    logits: NDArray[Any] | None  # (n, C) of a classifier over classes 0..C-1
+
+
+def read_embeddings(path: Path) -> EmbeddedSet:
+    """Read a file of embeddings and check every row of it.
+
+    Columns of a Parquet file, or arrays of an npz file:
+
+    - `embeddings` (n, d) numbers; in Parquet a list in each row, of any list type;
+    - `labels` (n,) integers (-1 is unlabelled) or strings;
+    - `ids` (n,), optional: names of the rows, integers or strings;
+    - `split` (n,), optional: 0 train, 1 validation, 2 test; the test is what is evaluated;
+    - `query` and `gallery` (n,) bool, optional: queries are searched among the gallery.  No row is both; rows that
+      are neither are left out; of one column alone the other is the rest.  Without them the set is searched
+      in itself.
+    - `logits` (n, C), optional: of a classifier whose column c is for the integer label c.
+
+    Other columns are not read.
+
+    Raises:
+        InputError: in one line with file, column and row, whatever is wrong.
+    """
+    readers = {".npz": _npz, ".parquet": _parquet}
+    path = path.expanduser()
+    reader = readers.get(path.suffix.lower())
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if reader is None:
+        raise InputError(
+            f"{path}: embeddings are read from .npz or .parquet files, got {path.suffix or 'no suffix'}"
+        )
+    try:
+        return _checked(reader(path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: is damaged, or larger than memory; write it again, or in parts") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _npz(path: Path) -> Columns:
+    damaged = "is no npz file, or a damaged one; write it by numpy.savez"
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile):
+        raise InputError(damaged) from None
+    if isinstance(file, np.ndarray):
+        raise InputError("is an npy file, one array alone; write embeddings and labels by numpy.savez")
+    columns = {}
+    with file:
+        _check_names(file.files)
+        for name in (name for name in COLUMNS if name in file.files):
+            try:
+                columns[name] = file[name]
+            except (ValueError, EOFError, BadZipFile, NotImplementedError, ZlibError):
+                raise InputError(f"{name} holds Python objects or is damaged; save a plain array") from None
+    return columns
+
+
+def _parquet(path: Path) -> Columns:
+    try:
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise InputError("needs pyarrow: pip install 'mimetric[app]'; or write an npz file") from None
+    with path.open("rb") as handle:
+        try:
+            file = parquet.ParquetFile(handle)
+            held = file.schema_arrow.names
+            _check_names(held)
+            table = file.read([name for name in COLUMNS if name in held])
+            return {name: _array(name, table.column(name)) for name in table.column_names}
+        except InputError:
+            raise
+        except (ArrowException, OSError, ValueError, KeyError) as error:  # damaged files raise any of these
+            reason = str(error).splitlines()[0]
+            raise InputError(f"is no Parquet file, or a damaged one ({reason}); write it again") from None
+
+
+def _array(name: str, column: Any) -> NDArray[Any]:
+    """An Arrow column, in however many chunks, as an array: lists become rows."""
+    from pyarrow import compute, types
+
+    _check_no_null(name, column)
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (
+        types.is_list(column.type)
+        or types.is_large_list(column.type)
+        or types.is_fixed_size_list(column.type)
+    ):
+        found: NDArray[Any] = column.to_numpy()
+        return found.astype(str) if str(column.type) in _TEXT else found
+    widths = compute.list_value_length(column).to_numpy()
+    other = np.flatnonzero(widths != widths[:1])
+    if len(other):
+        raise InputError(
+            f"{name} must have the same length in each row: row 0 has {widths[0]}, row {other[0]} has "
+            f"{widths[other[0]]}"
+        )
+    flat = compute.list_flatten(column)
+    _check_no_null(name, flat, per_row=widths[0] if len(widths) else 1)
+    values: NDArray[Any] = flat.to_numpy()
+    return values.reshape(len(widths), widths[0] if len(widths) else 0)
+
+
+def _check_no_null(name: str, column: Any, per_row: int = 1) -> None:
+    from pyarrow import compute
+
+    if column.null_count:
+        row = np.flatnonzero(compute.is_null(column).to_numpy())[0] // per_row
+        raise InputError(f"{name} must have no missing values: row {row} has one; drop such rows")
+
+
+def _check_names(held: list[str]) -> None:
+    missing = [name for name in ("embeddings", "labels") if name not in held]
+    if not missing:
+        return
+    if "x" in held or "x_train" in held:
+        raise InputError(
+            f"holds a data set ({', '.join(held[:6])}) and no embeddings; evaluate a run on it by --data npz:PATH"
+        )
+    near = next((hint for word in held if (hint := did_you_mean(word, missing)).startswith("did")), "")
+    raise InputError(
+        f"must hold embeddings and labels, has no {' and no '.join(missing)}; it holds "
+        f"{', '.join(held[:6]) or 'nothing'}" + (f"; {near}" if near else "")
+    )
+
+
+def _checked(columns: Columns) -> EmbeddedSet:
+    embeddings = _numbers("embeddings", columns["embeddings"])
+    n = len(embeddings)
+    labels, class_names = _labels(columns["labels"], n)
+    ids, logits = columns.get("ids"), columns.get("logits")
+    if ids is not None:
+        _check_length("ids", ids, n)
+    if logits is not None:
+        logits = _logits(logits, labels, class_names)
+    query, gallery = _marks(columns, n)
+    return EmbeddedSet(embeddings, labels, class_names, ids, _split(columns, n), query, gallery, logits)
+
+
+def _numbers(name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """A finite matrix of float16, float32 or float64; integers become float32."""
+    if x.dtype.kind not in "iuf":
+        raise InputError(f"{name} must hold numbers, got {x.dtype}")
+    if x.ndim != 2 or 0 in x.shape:
+        raise InputError(f"{name} must have shape (rows, width), both at least 1, got {x.shape}")
+    x = x.astype(f"f{min(x.itemsize, 8)}" if x.dtype.kind == "f" else np.float32, copy=False)  # native bytes
+    bad = np.flatnonzero(~np.isfinite(x).all(1))
+    if len(bad):
+        raise InputError(
+            f"{name} must be finite: row {bad[0]} is the first of {len(bad):,} with nan or infinity; "
+            "leave them out, or find what made them"
+        )
+    return x
+
+
+def _labels(labels: NDArray[Any], n: int) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
+    _check_length("labels", labels, n)
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind == "U":
+        names, index = np.unique(labels, return_inverse=True)
+        return index.astype(np.int64), tuple(names.tolist())
+    if labels.dtype.kind not in "biu":
+        raise InputError(
+            f"labels must hold integers or strings, got {labels.dtype}: a class is a name, not a quantity; "
+            "convert whole numbers by astype(int)"
+        )
+    wrong = np.flatnonzero((labels < -1) | (labels > np.iinfo(np.int64).max))
+    if len(wrong):
+        raise InputError(
+            f"labels must be class ids from 0, or -1 for unlabelled: row {wrong[0]} has {labels[wrong[0]]}"
+        )
+    return labels.astype(np.int64), None
+
+
+def _logits(
+    logits: NDArray[Any], labels: NDArray[np.int64], class_names: tuple[str, ...] | None
+) -> NDArray[Any]:
+    logits = _numbers("logits", logits)
+    _check_length("logits", logits[:, 0], len(labels))
+    if class_names is not None:
+        raise InputError("logits need integer labels, which name their columns; number the classes from 0")
+    beyond = np.flatnonzero(labels >= logits.shape[1])
+    if len(beyond):
+        raise InputError(
+            f"labels must name a column of logits, 0 to {logits.shape[1] - 1}: row {beyond[0]} has "
+            f"{labels[beyond[0]]}"
+        )
+    return logits
+
+
+def _split(columns: Columns, n: int) -> NDArray[np.int64] | None:
+    split = columns.get("split")
+    if split is None:
+        return None
+    _check_length("split", split, n)
+    wrong = np.flatnonzero(~np.isin(split, (0, 1, 2)))
+    if len(wrong):
+        raise InputError(
+            f"split must be 0 (train), 1 (validation) or 2 (test): row {wrong[0]} has {split[wrong[0]]}"
+        )
+    if TEST not in split:
+        raise InputError(
+            "split marks no row as test (2), and the test is what is evaluated; mark some, or drop it"
+        )
+    return split.astype(np.int64)
+
+
+def _marks(columns: Columns, n: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Query and gallery; of one of them alone the other is the rest."""
+    marks = {}
+    for name in (name for name in ("query", "gallery") if name in columns):
+        _check_length(name, columns[name], n)
+        if not np.isin(columns[name], (0, 1)).all():
+            raise InputError(f"{name} must hold bools, got {columns[name].dtype}")
+        marks[name] = columns[name].astype(bool)
+    if not marks:
+        return None, None
+    query = marks["query"] if "query" in marks else ~marks["gallery"]
+    gallery = marks.get("gallery", ~query)
+    both = np.flatnonzero(query & gallery)
+    if len(both):
+        raise InputError(
+            f"row {both[0]} is both query and gallery and would find itself; mark it as one, or drop both columns "
+            "to search the set in itself"
+        )
+    for name, rows in (("query", query), ("gallery", gallery)):
+        if not rows.any():
+            raise InputError(
+                f"no row is {name}; mark some, or drop query and gallery to search the set in itself"
+            )
+    return query, gallery
+
+
+def _check_length(name: str, values: NDArray[Any], n: int) -> None:
+    if values.shape != (n,):
+        raise InputError(f"{name} must have one entry for each of {n} rows of embeddings, got {values.shape}")
