@@ -9,6 +9,7 @@ import torch
 
 import reference
 from cases import CASES, PAIRS, names
+from mimetric import losses
 from mimetric.core import blocks, triplets
 from mimetric.core.errors import InputError
 from mimetric.core.pairs import Pairing, over_anchors, pair_loss, pair_sums
@@ -268,3 +269,14 @@ def test_second_derivatives_of_a_gradient_penalty():
     assert (size(x + step) - size(x - step)).item() / 2 == pytest.approx(
         (penalty * step).sum().item(), rel=1e-5
     )
+
+
+@pytest.mark.parametrize("name", ["supcon", "margin", "triplet_margin", "lifted_structure", "sigmoid_pair"])
+def test_rows_and_references_of_two_types_meet_in_the_wider(name):
+    loss = getattr(losses, f"{name}_loss")
+    x, y = balanced(4, 2)
+    x, references = x.float().requires_grad_(), x.flip(0).clone().requires_grad_()
+    value = loss(x, y, references, y.flip(0))
+    value.backward()
+    assert (value.dtype, x.grad.dtype, references.grad.dtype) == (torch.float64, torch.float32, torch.float64)
+    torch.testing.assert_close(value, loss(x.double(), y, references, y.flip(0)))

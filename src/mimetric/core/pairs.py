@@ -235,7 +235,11 @@ class PairSums:
             return self.without_references().problem(weights)
         similarity = self.pairing.similarity or self.similarity
         with torch.autocast(self.embeddings.device.type, enabled=False):
-            lifted = lift(similarity, full_precision(self.embeddings), full_precision(self.references))
+            anchors, references = full_precision(self.embeddings), full_precision(self.references)
+            if references is not None:  # of two types the wider
+                wide = torch.promote_types(anchors.dtype, references.dtype)
+                anchors, references = anchors.to(wide), references.to(wide)
+            lifted = lift(similarity, anchors, references)
         problem = Problem(
             self.form,
             self.relation(),

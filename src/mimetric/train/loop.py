@@ -20,6 +20,7 @@ from mimetric.core.classes import UNLABELLED
 from mimetric.core.errors import InputError
 from mimetric.data.samplers import class_balanced_batches, random_batches
 from mimetric.models.encoders import create_encoder, embed
+from mimetric.train.cached import embed_in_chunks, warn_of_batch_statistics
 from mimetric.train.options import FitOptions
 from mimetric.train.progress import Progress, Silent
 
@@ -99,6 +100,8 @@ class Training:
             )
         shape = self._x.shape[1:]
         self.encoder = (first_encoder(shape, seed, options) if encoder is None else encoder).to(device)
+        if options.chunk is not None and options.chunk < options.batch_size:
+            warn_of_batch_statistics(self.encoder, options.chunk)
         width = embed(self.encoder, self._x[:1]).shape[1]
         with _seeded(seed):
             self.objective = _objective(objective, width, num_classes).to(device)
@@ -155,7 +158,9 @@ class Training:
         return tightness, contrast
 
     def _take(self, batch: Tensor) -> Tensor:
-        loss: Tensor = self.objective(self._forward(self._x[batch]), self._y[batch])
+        x, chunk = self._x[batch], self._options.chunk
+        embeddings = self._forward(x) if chunk is None else embed_in_chunks(self._forward, x, chunk)
+        loss: Tensor = self.objective(embeddings, self._y[batch])
         self._accelerator.backward(loss)
         self._optimizer.step()
         self._schedule.step()

@@ -44,6 +44,8 @@ class FitOptions:
     """Passes over the training set, in place of --steps."""
     batch_size: int = 128
     """Items in a batch."""
+    chunk: int | None = None
+    """Items embedded at once, for batches larger than memory; the gradient is that of the whole batch."""
     sampler: Sampler = "class-balanced"
     """How batches are drawn: the same number of every class drawn, or items at random."""
     per_class: int = 4
@@ -122,7 +124,7 @@ class EvaluateOptions:
         return tuple(name for part in self.metrics.split(",") if (name := part.strip().replace("-", "_")))
 
 
-_COUNTS = {"width", "steps", "epochs", "batch_size", "per_class", "seeds", "probes"}
+_COUNTS = {"width", "steps", "epochs", "batch_size", "chunk", "per_class", "seeds", "probes"}
 _RATES = {"lr", "objective_lr"}
 
 
