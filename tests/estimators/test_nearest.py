@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cd
 
+import reference_estimators_n as reference
 from mimetric.core.errors import InputError
-from mimetric.estimators import conditional_mean_nn_entropy, mean_nn_entropy, nearest, ross_information
+from mimetric.estimators import (
+    conditional_mean_nn_entropy,
+    mean_nn_entropy,
+    nearest,
+    nearest_neighbor_entropy,
+    ross_information,
+)
+from mimetric.estimators.known import LabelledGaussians, LabelledUniforms
 from strategies import batches
 
 # The set of the unifying-view sheet.
@@ -52,6 +60,13 @@ def test_ross_equals_plain_loops(batch):
     x, y = batch  # with ties, duplicates, singletons, unlabelled rows
     expected = ross_by_loops(x.tolist(), y.tolist(), k=2)
     assert ross_information(x, y, k=2).item() == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_ross_sees_ties_that_a_product_rounds_apart():
+    x = torch.tensor([[0.0], [0.0], [0.0], [0.0], [0.9375], [0.0], [1.875]], dtype=torch.float64)
+    y = torch.tensor([0, 0, 0, 0, 1, 0, 1])  # from 0.9375 it is as far to 1.875 as to 0
+    expected = ross_by_loops(x.tolist(), y.tolist(), k=2)
+    assert ross_information(x, y, k=2).item() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
@@ -148,6 +163,59 @@ def test_mean_nn_on_known_distributions(sample, truth, expected):  # bias as the
     assert abs(found - truth) < 2.5
 
 
+@given(batch=batches())
+@settings(max_examples=60)
+def test_nearest_neighbor_entropy_equals_plain_loops(batch):
+    x, _ = batch
+    for k in range(1, min(len(x), 4)):
+        expected = reference.nearest_neighbor_entropy(x.tolist(), k)
+        assert nearest_neighbor_entropy(x, k=k).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_nearest_neighbor_entropy_by_hand():
+    # psi(3) - psi(1) = 1 + 1/2; the ball of one dimension is 2 long; distances 1, 1, 4.
+    found = nearest_neighbor_entropy(torch.tensor([[0.0], [1.0], [5.0]]), k=1).item()
+    assert found == pytest.approx(1.5 + log(2) + log(4) / 3)
+
+
+@pytest.mark.parametrize(
+    ("width", "within"),
+    [(1, 0.05), (2, 0.06), (5, 0.15), (10, 0.2)],  # bias as its docstring says, and the spread
+)
+def test_nearest_neighbor_entropy_of_normals(width, within):
+    truth = width / 2 * log(2 * pi * exp(1))
+    assert nearest_neighbor_entropy(normal(2000, width)).item() == pytest.approx(truth, abs=within)
+
+
+def test_nearest_neighbor_entropy_is_too_large_in_many_dimensions():
+    assert nearest_neighbor_entropy(normal(2000, 20)).item() > 10 * log(2 * pi * exp(1)) + 0.7
+
+
+def test_nearest_neighbor_entropy_laws():
+    x = normal(60, 6)
+    expected = nearest_neighbor_entropy(x).item()
+    rotation = torch.linalg.qr(normal(6, 6, seed=1)).Q
+    assert nearest_neighbor_entropy(x @ rotation + 100).item() == pytest.approx(expected)
+    assert nearest_neighbor_entropy(40 * x).item() == pytest.approx(expected + 6 * log(40))
+    assert nearest_neighbor_entropy(torch.cat((x, x))).item() > -torch.inf  # one copy, and k = 3
+    assert nearest_neighbor_entropy(torch.cat((x, x)), k=1) == -torch.inf
+    assert nearest_neighbor_entropy(torch.ones(5, 2)) == -torch.inf
+
+
+@pytest.mark.parametrize(
+    ("known", "within"),
+    [
+        (LabelledUniforms(5), 0.05),
+        (LabelledGaussians((-1.0, 1.0)), 0.05),
+        (LabelledGaussians((-2.0, 2.0), (0.2, 0.8), width=2), 0.06),
+    ],
+    ids=["uniforms", "normals", "classes of several sizes"],
+)
+def test_ross_finds_what_is_known(known, within):
+    found = [ross_information(*known.sample(1500, torch.Generator().manual_seed(s))).item() for s in range(3)]
+    assert np.mean(found) == pytest.approx(known.information, abs=within)
+
+
 def test_blocks_and_shift_change_nothing(monkeypatch):
     x, y = normal(40, 5), torch.arange(40) % 4
     whole = [ross_information(x, y), mean_nn_entropy(x), conditional_mean_nn_entropy(x, y)]
@@ -182,6 +250,13 @@ def test_more_noise_less_information():
         (lambda: ross_information(Z, TWO_CLASSES, k=0), "k must be at least 1, got 0"),
         (lambda: ross_information(Z, [0, 1]), r"labels must have shape \(4,\)"),
         (lambda: ross_information(Z * torch.nan, TWO_CLASSES), "4 of 4 rows are not"),
+        (lambda: nearest_neighbor_entropy(Z, k=4), r"k must lie in 1\.\.3, below the 4 rows, got 4"),
+        (lambda: nearest_neighbor_entropy(Z, k=0), "got 0"),
+        (
+            lambda: nearest_neighbor_entropy(Z[:1], k=1),
+            "nearest_neighbor_entropy: embeddings must have 2 rows",
+        ),
+        (lambda: nearest_neighbor_entropy(Z / 0), "nearest_neighbor_entropy: embeddings must be finite"),
         (lambda: mean_nn_entropy(Z / 0), "mean_nn_entropy: embeddings must be finite"),
         (lambda: mean_nn_entropy(Z.long()), "must be floating point"),
         (lambda: conditional_mean_nn_entropy(Z, TWO_CLASSES.double()), "labels must be integers"),

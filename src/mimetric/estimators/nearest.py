@@ -17,6 +17,7 @@ from ..core.classes import UNLABELLED
 from ..core.errors import InputError
 
 _BLOCK_ELEMENTS = 1 << 20  # distances held at once: 8 MiB
+_TIED = 1e-6  # relative: squared distances that are equal come out of a product with errors up to about this
 _PAIRS = 1 << 14  # near pairs whose differences (pairs, d) are held at once
 
 
@@ -26,9 +27,9 @@ def ross_information(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
     .. math:: \hat I(Z; Y) = \psi(n) - \overline{\psi(n_{y_i})} + \overline{\psi(k_i)} - \overline{\psi(m_i)}
 
     :math:`r_i` is the distance of row i to its k-th nearest of its class, :math:`k_i` how many of its class and
-    :math:`m_i` how many of all rows lie within :math:`r_i` (:math:`k_i = k` unless distances tie, or the class
-    has fewer others).  Where classes are far apart :math:`m_i = k_i` and the estimate is at its largest,
-    about H(Y).
+    :math:`m_i` how many of all rows lie within :math:`r_i` (:math:`k_i = k` unless distances tie, in their first
+    six digits, or the class has fewer others).  Where classes are far apart :math:`m_i = k_i` and the estimate is at
+    its largest, about H(Y).
 
     Neither a bound nor free of bias: it takes the density of a class as constant within :math:`r_i`, which in
     many dimensions, or with few rows a class, holds badly, and mostly makes it too small.  It is unchanged
@@ -45,18 +46,31 @@ def ross_information(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
     Raises:
         InputError: shapes disagree, labels are not integers, values are not finite, k < 1.
 
+    Cost: of n^2 distances; 2,000 rows of width 64: 0.1 s on one core.
+
     Reference: Ross, PLOS ONE 9(2):e87357, 2014.
 
     >>> z = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
     >>> ross_information(z, [0, 0, 0, 1, 1, 1], k=1)
     tensor(0.7833, dtype=torch.float64)
     """
+    return ross_terms(embeddings, labels, k=k).mean()
+
+
+def ross_terms(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
+    r"""The (n,) numbers whose mean is :func:`ross_information`, one for each row that is not alone in its class.
+
+    .. math:: \psi(n) - \psi(n_{y_i}) + \psi(k_i) - \psi(m_i)
+
+    Their standard deviation over :math:`\sqrt n` is about its standard error; 20 to 30% too small, as rows near one
+    another share their neighbors.
+    """
     where = "ross_information"
     if k < 1:
         raise InputError(f"{where}: k must be at least 1, got {k}")
     rows, labels, size = _of_shared_classes(where, embeddings, labels)
     if not len(rows):
-        return rows.new_tensor(torch.nan)
+        return rows.new_zeros(0)
     own, within = torch.empty_like(size), torch.empty_like(size)
     for block, squared in _squared_distances(rows):
         same = labels[block, None] == labels
@@ -64,11 +78,55 @@ def ross_information(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
         to_own = torch.where(same, squared, torch.inf)
         nearest = to_own.topk(min(k, int(size.max()) - 1), dim=1, largest=False).values
         last = (size[block].clamp(max=k + 1) - 2)[:, None]  # of the k nearest, or of all there are
-        radius = nearest.gather(1, last)
+        radius = nearest.gather(1, last) * (1 + _TIED)
         own[block] = (to_own <= radius).sum(1)
         within[block] = (squared <= radius).sum(1) - 1  # without the row itself
-    psi = [torch.digamma(count.double()).mean() for count in (size, own, within)]
+    psi = [torch.digamma(count.double()) for count in (size, own, within)]
     return torch.digamma(rows.new_tensor(float(len(rows)))) - psi[0] + psi[1] - psi[2]
+
+
+def nearest_neighbor_entropy(embeddings: Any, *, k: int = 3) -> Tensor:
+    r"""Differential entropy of embeddings by the distance to the k-th nearest neighbor (Kozachenko and Leonenko).
+
+    .. math:: \hat H(Z) = \psi(n) - \psi(k) + \log V_d + \frac dn \sum_i \log D_i,
+              \qquad V_d = \pi^{d/2} / \Gamma(d/2 + 1)
+
+    :math:`D_i` is the Euclidean distance of row i to its k-th nearest.  An estimate, no bound.  Nearly free of bias
+    in few dimensions; too large in many, where neighborhoods reach to where the density has fallen: of N(0, I) with
+    2,000 rows right to 0.1 up to d = 10, 1.0 of 28.4 nats too large at d = 20.
+    :math:`\hat H(a Z) = \hat H(Z) + d \log a` exactly; unchanged by
+    rotation and shift.  No ceiling, and no floor: rows that lie on a surface (unit rows, embeddings that collapse)
+    have no density, and the value falls as n grows.
+
+    Args:
+        embeddings: (n, d) floating point.
+        k: which neighbor, 1 <= k < n.  More: less spread, more bias.
+
+    Returns:
+        Scalar float64 in nats; -inf where a row has k copies.
+    Raises:
+        InputError: not (n, d) floating point, not finite, or n <= k.
+
+    Cost: of n^2 distances; 2,000 rows of width 64: 0.03 s on one core.
+
+    Reference: Kozachenko and Leonenko, Problems of Information Transmission 23(2), 1987; with k,
+    Goria et al., Nonparametric Statistics 17(3), 2005.
+
+    >>> nearest_neighbor_entropy([[0.0], [1.0], [2.0], [3.0]], k=1)  # psi(4) - psi(1) + log 2
+    tensor(2.5265, dtype=torch.float64)
+    """
+    where = "nearest_neighbor_entropy"
+    given = check_rows(where, "embeddings", embeddings)
+    check_finite(where, "embeddings", given)
+    check_neighbors(where, "embeddings", given, k)
+    rows = given.detach().double()
+    total = rows.new_zeros(())
+    for block, squared in _squared_distances(rows):
+        squared.diagonal(block.start).fill_(torch.inf)
+        total += squared.topk(k, dim=1, largest=False).values[:, -1].log().sum() / 2
+    n, width = rows.shape
+    psi = torch.digamma(rows.new_tensor([float(n), float(k)]))
+    return psi[0] - psi[1] + _log_ball(width) + width / n * total
 
 
 def mean_nn_entropy(embeddings: Any) -> Tensor:
@@ -90,6 +148,8 @@ def mean_nn_entropy(embeddings: Any) -> Tensor:
     Raises:
         InputError: not (n, d) floating point, or not finite.
 
+    Cost: of n^2 distances and their logarithms; 2,000 rows of width 64: 0.1 s on one core.
+
     Reference: Faivishevsky and Goldberger, NIPS 2008.
 
     >>> mean_nn_entropy(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]]))
@@ -98,7 +158,7 @@ def mean_nn_entropy(embeddings: Any) -> Tensor:
     given = check_rows("mean_nn_entropy", "embeddings", embeddings)
     check_finite("mean_nn_entropy", "embeddings", given)
     rows = given.detach().double()
-    return rows.shape[1] * _mean_log_distance(rows) + _constant(rows.shape[1])
+    return rows.shape[1] * _mean_log_distance(rows) + _log_ball(rows.shape[1]) + 1
 
 
 def conditional_mean_nn_entropy(embeddings: Any, labels: Any) -> Tensor:
@@ -129,7 +189,15 @@ def conditional_mean_nn_entropy(embeddings: Any, labels: Any) -> Tensor:
     counts = torch.unique(labels, return_counts=True)[1].tolist()
     classes = torch.split(rows[labels.argsort()], counts) if len(rows) else ()
     mean = sum((len(own) * _mean_log_distance(own) for own in classes), rows.new_zeros(())) / len(rows)
-    return rows.shape[1] * mean + _constant(rows.shape[1])
+    return rows.shape[1] * mean + _log_ball(rows.shape[1]) + 1
+
+
+def check_neighbors(where: str, name: str, rows: Tensor, k: int) -> None:
+    """Every row must have k others."""
+    if len(rows) < 2:
+        raise InputError(f"{where}: {name} must have 2 rows at least, got {len(rows)}")
+    if not 1 <= k < len(rows):
+        raise InputError(f"{where}: k must lie in 1..{len(rows) - 1}, below the {len(rows)} rows, got {k}")
 
 
 def _mean_log_distance(rows: Tensor) -> Tensor:
@@ -141,9 +209,9 @@ def _mean_log_distance(rows: Tensor) -> Tensor:
     return total / (len(rows) * (len(rows) - 1))
 
 
-def _constant(width: int) -> float:
-    """log of the unit ball's volume, + 1: psi(n) less the mean of psi(k) over k = 1..n-1."""
-    return width / 2 * log(pi) - lgamma(width / 2 + 1) + 1
+def _log_ball(width: int) -> float:
+    """log of the volume of the unit ball."""
+    return width / 2 * log(pi) - lgamma(width / 2 + 1)
 
 
 def _squared_distances(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:

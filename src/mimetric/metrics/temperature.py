@@ -7,7 +7,6 @@ that reads what tells right rows from wrong ones; it is trained by descending th
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import torch
@@ -16,11 +15,8 @@ from torch import Tensor
 from ..core.checks import check_finite, check_rows
 from ..core.classes import UNLABELLED
 from ..core.errors import InputError
+from ..core.temperature import likeliest_temperature
 from .classification import check_logits
-
-_COLDEST, _HOTTEST = 0.01, 100.0
-_STEPS = 100  # more than halving the logarithm of the range down to rounding takes
-_ROWS = 1 << 12  # held in float64 at once
 
 
 def apply_temperature(logits: Any, temperature: float | Tensor) -> Tensor:
@@ -76,37 +72,4 @@ def fit_temperature(logits: Any, labels: Any) -> float:
     """
     logits, labels = check_logits("fit_temperature", "logits", logits, labels)
     known = labels != UNLABELLED
-    logits, labels = logits[known], labels[known]
-    if not len(logits):
-        return torch.nan
-    low, sharpness, high = 1 / _HOTTEST, 1.0, 1 / _COLDEST
-    slope, curvature = _likelihood_slope(logits, labels, sharpness)
-    if slope == 0:
-        return 1.0
-    if _likelihood_slope(logits, labels, low)[0] >= 0:
-        return _HOTTEST
-    if _likelihood_slope(logits, labels, high)[0] <= 0:
-        return _COLDEST
-    for _ in range(_STEPS):
-        low, high = (low, sharpness) if slope > 0 else (sharpness, high)
-        step = sharpness - slope / curvature if curvature > 0 else low
-        step = step if low < step < high else sqrt(low * high)
-        if abs(step - sharpness) <= 1e-14 * sharpness:
-            break
-        sharpness = step
-        slope, curvature = _likelihood_slope(logits, labels, sharpness)
-    return 1 / sharpness
-
-
-def _likelihood_slope(logits: Tensor, labels: Tensor, sharpness: float) -> tuple[float, float]:
-    """First and second derivative of the mean NLL by 1 / T, some rows at a time."""
-    total = torch.zeros(2, dtype=torch.float64, device=logits.device)
-    for z, y in zip(torch.split(logits, _ROWS), torch.split(labels, _ROWS)):
-        z = z.double()
-        p = (z * sharpness).softmax(1)
-        gap = z - z.gather(1, y[:, None])
-        mean = torch.linalg.vecdot(p, gap)
-        spread = torch.linalg.vecdot(p, (gap - mean[:, None]).square())
-        total += torch.stack((mean.sum(), spread.sum()))
-    slope, curvature = (total / len(logits)).tolist()
-    return slope, curvature
+    return likeliest_temperature(logits[known], labels[known])
