@@ -30,7 +30,6 @@ except ImportError:
     peer = None
 
 WIDTH, PER_CLASS = 128, 4
-BY_CLASS = ("spce", "cross-entropy, C = n/4", "center, C = n/4", "normalized-softmax, C = n/4")
 Call = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -67,6 +66,11 @@ def ours(num_classes: int) -> dict[str, Call]:
         "cross-entropy, C = n/4": losses.CrossEntropyLoss(WIDTH, num_classes),
         "center, C = n/4": losses.CenterLoss(WIDTH, num_classes),
         "normalized-softmax, C = n/4": losses.NormalizedSoftmaxLoss(WIDTH, num_classes),
+        "cosface, C = n/4": losses.CosFaceLoss(WIDTH, num_classes),
+        "arcface, C = n/4": losses.ArcFaceLoss(WIDTH, num_classes),
+        "proxy-nca, C = n/4": losses.ProxyNCALoss(WIDTH, num_classes),
+        "proxy-anchor, C = n/4": losses.ProxyAnchorLoss(WIDTH, num_classes),
+        "soft-triple, C = n/4": losses.SoftTripleLoss(WIDTH, num_classes),
     }
 
 
@@ -90,6 +94,11 @@ def peers(n: int, num_classes: int) -> dict[str, Call]:
         "triplet, batch-hard": lambda x, y: triplet(x, y, hardest(x, y)),
         "cross-entropy, C = n/4": _plain_classifier(num_classes),
         "normalized-softmax, C = n/4": peer.NormalizedSoftmaxLoss(num_classes, WIDTH),
+        "cosface, C = n/4": peer.CosFaceLoss(num_classes, WIDTH),
+        "arcface, C = n/4": peer.ArcFaceLoss(num_classes, WIDTH),
+        "proxy-nca, C = n/4": peer.ProxyNCALoss(num_classes, WIDTH),
+        "proxy-anchor, C = n/4": peer.ProxyAnchorLoss(num_classes, WIDTH),
+        "soft-triple, C = n/4": peer.SoftTripleLoss(num_classes, WIDTH, centers_per_class=10),
     }
     if n <= 1024:
         found |= {  # the first lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
@@ -137,7 +146,7 @@ def measure(n: int, seconds: float) -> dict[str, dict[str, float]]:
     theirs = peers(n, num_classes)
     rows = {}
     for name, loss in ours(num_classes).items():
-        columns = num_classes if name in BY_CLASS else n
+        columns = num_classes if name == "spce" or "C = n/4" in name else n
         calls = {"floor": floor(n, columns, WIDTH), "mimetric": step(loss, x, y)}
         if name in theirs:
             calls["peer"] = step(theirs[name], x, y)

@@ -12,11 +12,13 @@ import torch
 
 import reference
 import reference_contrast
+import reference_margin
 import reference_pairs
 import reference_ranking
 import reference_triplet
+import reference_unified
 from mimetric import losses
-from mimetric.core.checks import check_rows
+from mimetric.core.checks import check_batch, check_rows
 from mimetric.core.pairs import pair_loss
 from mimetric.mining import MultiSimilarityMining
 
@@ -75,6 +77,21 @@ def center_loops(x, y, weight):
     return reference.center(x, y, weight, bias, centers, center_weight=0.1)
 
 
+def uneven(classes):
+    """A prior of so many classes."""
+    return [2 * (c + 1) / (classes * (classes + 1)) for c in range(classes)]
+
+
+@pair_loss
+def pc_softmax_loss(x, y, weight, *, pairing):
+    body = losses.pc_softmax_loss.__wrapped__
+    return body(x, y, weight, weight[:, 0], prior=uneven(len(weight)), pairing=pairing)
+
+
+def pc_softmax_loops(x, y, weight):
+    return reference.softmax(x, y, weight, [w[0] for w in weight], prior=uneven(len(weight)))
+
+
 @pair_loss
 def pce_loss(x, y, weight, *, pairing):
     rows = check_rows("pce_loss", "embeddings", x)
@@ -93,6 +110,51 @@ def margin_loss(x, y, weight, *, pairing):
 
 def margin_loops(x, y, weight):
     return reference_pairs.margin(x, y, boundaries=[abs(w[0]) / 2 + 0.5 for w in weight], nu=0.1)
+
+
+def several(weight):
+    """Centers (C, 2, d) of class weights (C, d)."""
+    weight = torch.as_tensor(weight)
+    return torch.stack((weight, weight.roll(1, 1) + 0.3), dim=1)
+
+
+@pair_loss
+def soft_triple_loss(x, y, weight, *, pairing):
+    return losses.soft_triple_loss.__wrapped__(x, y, several(weight), pairing=pairing)
+
+
+@pair_loss
+def subcenter_arcface_loss(x, y, weight, *, pairing):
+    return losses.subcenter_arcface_loss.__wrapped__(x, y, several(weight), pairing=pairing)
+
+
+@pair_loss
+def proxy_anchor_loss(x, y, weight, *, pairing):
+    """Of eight proxies: each is an anchor, and gradients of many blocks take long to check."""
+    rows, labels = check_batch("proxy_anchor_loss", x, y)
+    labels = torch.where(labels < 0, labels, labels % 8)
+    return losses.proxy_anchor_loss.__wrapped__(rows, labels, weight[:8], pairing=pairing)
+
+
+def proxy_anchor_loops(x, y, weight):
+    return reference_margin.proxy_anchor(x, [c if c < 0 else c % 8 for c in y], weight[:8])
+
+
+def of_centers(loops):
+    return lambda x, y, weight: loops(x, y, several(torch.tensor(weight, dtype=torch.float64)).tolist())
+
+
+@pair_loss
+def adaface_loss(x, y, weight, *, pairing):
+    body = losses.adaface_loss.__wrapped__
+    return body(x, y, weight, [2.0, 1.0], concentration=0.8, momentum=0.1, pairing=pairing)
+
+
+@pair_loss
+def curricularface_loss(x, y, weight, *, pairing):
+    return losses.curricularface_loss.__wrapped__(
+        x, y, weight, 0.4, scale=16.0, momentum=0.0, pairing=pairing
+    )
 
 
 _SEEN = [0.05, 0.1, 0.2, 0.25, 0.15, 0.1, 0.05, 0.06, 0.04]
@@ -184,6 +246,7 @@ CASES = [
          {"label_smoothing": 0.1}, classes=101, similarity="dot"),
     Case("normalized-softmax", losses.normalized_softmax_loss,
          partial(reference.softmax, temperature=0.05, similarity="cosine"), classes=101),
+    Case("pc-softmax", pc_softmax_loss, pc_softmax_loops, classes=101, similarity="dot"),
     Case("center", center_loss, center_loops, classes=101, similarity="dot"),
     Case("pce", pce_loss, pce_loops, classes=101, similarity="dot"),
     Case("snr-contrastive", losses.snr_contrastive_loss, reference_pairs.snr_contrastive, similarity="negative_snr"),
@@ -217,6 +280,46 @@ CASES = [
     *(Case(f"pnp-{variant}", losses.pnp_loss, partial(reference_ranking.pnp, variant=variant, temperature=0.1),
            {"variant": variant, "temperature": 0.1}) for variant in ("Iu", "Ib", "Ds", "Dq")),
     Case("pnp", losses.pnp_loss, reference_ranking.pnp),
+    Case("prototypical", losses.prototypical_loss, reference_unified.prototypical,
+         similarity="negative_squared_euclidean"),
+    Case("prototypical-warm", losses.prototypical_loss, partial(reference_unified.prototypical, temperature=50.0),
+         {"temperature": 50.0}, similarity="negative_squared_euclidean"),
+    Case("hyperspherical", losses.hyperspherical_loss, reference_unified.hyperspherical, classes=101),
+    Case("hyperspherical-projected", losses.hyperspherical_loss, partial(reference_unified.hyperspherical, scale=20.0),
+         {"scale": 20.0, "constraint": "project"}, classes=101),
+    Case("max-mahalanobis-center", losses.max_mahalanobis_center_loss, reference_unified.mahalanobis_center,
+         classes=101, similarity="negative_squared_euclidean"),
+    Case("max-mahalanobis-softmax", losses.max_mahalanobis_softmax_loss, reference_unified.mahalanobis_softmax,
+         classes=101, similarity="negative_squared_euclidean"),
+    Case("unified-negative-pairs", losses.unified_negative_pairs_loss, reference_unified.unified, classes=101,
+         tolerance=1e-6),
+    Case("unified-negative-pairs-magface", losses.unified_negative_pairs_loss,
+         partial(reference_unified.unified, head="magface", whisker=float("inf")),
+         {"head": "magface", "whisker": float("inf")}, classes=101, similarity="dot", tolerance=1e-6),  # norms matter
+    # Options that are not here are beside their plain loops in test_golden_margin.py.
+    Case("cosface", losses.cosface_loss, reference_margin.cosface, classes=101),
+    # The sine of a small angle has half the digits of its cosine.
+    Case("arcface", losses.arcface_loss, reference_margin.arcface, classes=101, tolerance=1e-6),
+    Case("arcface-straight-through", losses.arcface_loss, reference_margin.arcface, {"grad": "straight-through"},
+         classes=101, tolerance=1e-6),
+    Case("large-margin-softmax", losses.large_margin_softmax_loss,
+         partial(reference_margin.large_margin_softmax, margin=3, lam=5.0), {"margin": 3, "lam": 5.0},
+         classes=101, similarity="dot"),
+    Case("sphereface", losses.sphereface_loss, reference_margin.sphereface, classes=101, similarity="dot"),
+    Case("magface", losses.magface_loss,
+         partial(reference_margin.magface, low_norm=0.5, high_norm=3.0, norm_weight=2.0, scale=16.0, beyond="linear"),
+         {"low_norm": 0.5, "high_norm": 3.0, "norm_weight": 2.0, "scale": 16.0, "beyond": "linear"},
+         classes=101, tolerance=1e-6),
+    Case("adaface", adaface_loss,
+         partial(reference_margin.adaface, norms=(2.0, 1.0), concentration=0.8, momentum=0.1),
+         classes=101, tolerance=1e-6),
+    Case("curricularface", curricularface_loss,
+         partial(reference_margin.curricularface, level=0.4, scale=16.0, momentum=0.0), classes=101, tolerance=1e-6),
+    Case("soft-triple", soft_triple_loss, of_centers(reference_margin.soft_triple), classes=101),
+    Case("subcenter-arcface", subcenter_arcface_loss, of_centers(reference_margin.subcenter_arcface), classes=101,
+         tolerance=1e-6),
+    Case("proxy-nca", losses.proxy_nca_loss, reference_margin.proxy_nca, classes=101),
+    Case("proxy-anchor", proxy_anchor_loss, proxy_anchor_loops, classes=101),
     Case("smooth-ap", losses.smooth_ap_loss, reference_ranking.smooth_ap),
     Case("smooth-ap-warm", losses.smooth_ap_loss, partial(reference_ranking.smooth_ap, temperature=0.1),
          {"temperature": 0.1}),
@@ -228,6 +331,7 @@ PAIRS = [case for case in CASES if not case.classes]
 DETACHED = {  # losses whose gradient is not that of their value
     "focal-nt-xent", "circle", "circle-soft", "ranked-list", "dynamic-soft-margin",
     "distance-weighted-triplet", "distance-weighted-triplet-wide",
+    "hyperspherical-projected", "arcface-straight-through", "adaface",
 }  # fmt: skip
 EXACT = [case for case in CASES if case.name not in DETACHED]
 UNDIVIDED = {

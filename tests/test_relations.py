@@ -17,7 +17,7 @@ from strategies import batches, compared
 # Class means need class ids, and what looks at pairs of references knows only classes of these.
 BY_CLASSES = {
     "spce_loss", "proto_triplet_loss", "centroid_triplet_loss", "angular_loss", "swap_triplet_loss",
-    "quadruplet_loss", "lifted_structure_loss",
+    "prototypical_loss", "quadruplet_loss", "lifted_structure_loss",
 }  # fmt: skip
 BY_ROWS = [case for case in PAIRS if case.loss.__name__ not in BY_CLASSES]
 over = pytest.mark.parametrize("case", BY_ROWS, ids=names)

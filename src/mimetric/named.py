@@ -44,6 +44,7 @@ MININGS: dict[str, Mining] = {
 ALIASES = {
     "triplet": "triplet-margin", "infonce": "nt-xent", "info-nce": "nt-xent", "dcl": "decoupled",
     "hcl": "hard-negative-nt-xent", "clip": "symmetric-nt-xent", "siglip": "sigmoid-pair",
+    "l-softmax": "large-margin-softmax", "a-softmax": "sphereface", "unpg": "unified-negative-pairs",
 }  # fmt: skip
 _PLUS = re.compile(
     r"\+(?=\s*(?:[\d.]+(?:[eE][-+]?\d+)?\s*\*)?\s*[A-Za-z])"
@@ -189,6 +190,8 @@ def _value(where: str, text: str, kind: Any) -> Any:
     kind = next((number for number in (float, int) if number in get_args(kind)), kind)  # or learned, or None
     try:
         return kind(text)
+    except TypeError:  # a tensor, a function
+        raise InputError(f"{where} is no word or number; give it to the loss from Python") from None
     except ValueError:
         raise InputError(
             f"{where} must be a {'whole number' if kind is int else 'number'}, got {text!r}"

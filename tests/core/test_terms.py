@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core import terms, triplets
+from mimetric.core.pooled import Within
 from mimetric.core.reduce import Mean, Near
 
 TERMS = [
@@ -31,6 +32,7 @@ TERMS = [
     triplets.DrawnTriplets(0.5, 8, 0.5, 1.4),
     triplets.DrawnTriplets(0.5, 2, 0.1, 1.9),
     triplets.HardestBelow(),
+    Within(terms.LogSumExp(3.0, 0.25), -0.5, 0.5),
     triplets.TripletHinge(0.5),
     triplets.TripletHinge(0.5, semi_hard=True),
 ]

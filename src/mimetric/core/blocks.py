@@ -246,10 +246,12 @@ class PerAnchorLoss(torch.autograd.Function):
                 given = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(given, needs)]
             anchors, others, *tensors = given
             if twice:
-                total = (ctx.problem.plain(anchors, others, tuple(tensors)) * grad).sum()
+                value, arriving = ctx.problem.plain(anchors, others, tuple(tensors)), grad
             else:
                 problem = replace(ctx.problem, average=Average("sum", weights))
-                total = BlockLoss.apply(problem, anchors, others, *tensors)  # type: ignore[no-untyped-call]
+                value, arriving = BlockLoss.apply(problem, anchors, others, *tensors), None  # type: ignore[no-untyped-call]
             inputs = [x for x, need in zip(given, needs) if need]
-            found = iter(torch.autograd.grad(total, inputs, create_graph=twice, materialize_grads=True))
+            found = iter(
+                torch.autograd.grad(value, inputs, arriving, create_graph=twice, materialize_grads=True)
+            )
         return None, *(next(found) if need else None for need in needs)

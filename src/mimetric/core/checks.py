@@ -5,6 +5,7 @@ Only `check_finite` reads values off an accelerator: it belongs where data come 
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import torch
@@ -121,6 +122,35 @@ def check_classes(where: str, labels: Tensor, num_classes: int) -> None:
         )
 
 
+def check_prior(where: str, prior: Any, num_classes: int, like: Tensor) -> Tensor:
+    """Log probabilities (C,) of the classes, None being alike for all, as numbers like those of a tensor.
+
+    Values on an accelerator are not read, they would make it wait.
+
+    Raises:
+        InputError: not one number for each class, one that is not > 0, or a sum other than 1.
+    """
+    if prior is None:
+        return like.new_full((num_classes,), -log(num_classes))
+    given = as_tensor(where, "prior", prior, torch.float64)
+    if given.shape != (num_classes,):
+        raise InputError(
+            f"{where}: prior must have shape ({num_classes},), a number for each class, got {tuple(given.shape)}"
+        )
+    if given.device.type == "cpu":
+        if not (given > 0).all():
+            bad = int((~(given > 0)).nonzero()[0])
+            raise InputError(
+                f"{where}: prior must be > 0 for every class, class {bad} has {given[bad].item():g}; "
+                "leave classes out that never occur, or smooth the counts"
+            )
+        if abs(given.sum().item() - 1) > 1e-4:
+            raise InputError(
+                f"{where}: prior must sum to 1, got {given.sum().item():g}; divide counts by their sum"
+            )
+    return given.log().to(like)
+
+
 def check_finite(where: str, name: str, rows: Tensor) -> None:
     """Refuse rows (n, d) with a value that is not finite, or too large to square.
 
@@ -150,10 +180,10 @@ def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) ->
         raise InputError(f"{where}: {name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def as_tensor(where: str, name: str, x: Any) -> Tensor:
-    """Whatever torch makes a tensor of."""
+def as_tensor(where: str, name: str, x: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Whatever torch makes a tensor of; without a dtype, Python's numbers lose digits to float32."""
     try:
-        return torch.as_tensor(x)
+        return torch.as_tensor(x, dtype=dtype)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{where}: {name} must be a tensor, an array or a list of numbers, got {type(x).__name__} ({error})"

@@ -4,6 +4,14 @@
 """
 
 from ..core.pairs import Pairing, pair_weights
+from .adaptive_margin import (
+    AdaFaceLoss,
+    CurricularFaceLoss,
+    MagFaceLoss,
+    adaface_loss,
+    curricularface_loss,
+    magface_loss,
+)
 from .boundary import (
     IntraPairVarianceLoss,
     MarginLoss,
@@ -14,14 +22,39 @@ from .boundary import (
 )
 from .contrast import NTXentLoss, SNCALoss, SupConLoss, nt_xent_loss, snca_loss, supcon_loss
 from .decoupled import DecoupledLoss, decoupled_loss
+from .distill import KLDistillationLoss, MarginMSELoss, kl_distillation_loss, margin_mse_loss
 from .drawn_triplet import DistanceWeightedTripletLoss, distance_weighted_triplet_loss
+from .explicit import (
+    GISTEmbedLoss,
+    MultipleNegativesRankingLoss,
+    explicit_pairs,
+    gist_embed_loss,
+    multiple_negatives_ranking_loss,
+)
+from .hyperspherical import HypersphericalLoss, hyperspherical_loss, novel_class_weights
 from .lifted import HistogramLoss, LiftedStructureLoss, histogram_loss, lifted_structure_loss
+from .logits import PCSoftmaxLoss, pc_softmax_loss
+from .mahalanobis import (
+    MaxMahalanobisCenterLoss,
+    MaxMahalanobisSoftmaxLoss,
+    max_mahalanobis_center_loss,
+    max_mahalanobis_centers,
+    max_mahalanobis_softmax_loss,
+)
+from .margin import ArcFaceLoss, CosFaceLoss, arcface_loss, cosface_loss
+from .matryoshka import MatryoshkaLoss, matryoshka_loss
 from .mixing import mixed_negatives
 from .multi_head import (
     AdaptiveMultiHeadLoss,
     MultiHeadProjector,
     PairTemperature,
     adaptive_multi_head_loss,
+)
+from .multiplied_margin import (
+    LargeMarginSoftmaxLoss,
+    SphereFaceLoss,
+    large_margin_softmax_loss,
+    sphereface_loss,
 )
 from .neighborhood import ICNNLoss, icnn_loss, icnn_score
 from .pair import (
@@ -35,6 +68,8 @@ from .pair import (
     squared_contrastive_loss,
 )
 from .prototype import ProtoTripletLoss, proto_triplet_loss
+from .prototypical import PrototypicalLoss, prototypical_loss
+from .proxies import ProxyAnchorLoss, ProxyNCALoss, proxy_anchor_loss, proxy_nca_loss
 from .proxy import (
     CenterLoss,
     CrossEntropyLoss,
@@ -54,6 +89,14 @@ from .reweighted import (
     focal_nt_xent_loss,
     hard_negative_nt_xent_loss,
 )
+from .scores import (
+    AnglELoss,
+    CoSENTLoss,
+    OnlineContrastiveLoss,
+    angle_loss,
+    cosent_loss,
+    online_contrastive_loss,
+)
 from .soft import (
     BinomialDevianceLoss,
     CircleLoss,
@@ -71,6 +114,14 @@ from .soft_triplet import (
     easy_positive_triplet_loss,
     soft_batch_hard_triplet_loss,
     soft_triplet_loss,
+)
+from .subcenters import (
+    Outliers,
+    SoftTripleLoss,
+    SubcenterArcFaceLoss,
+    soft_triple_loss,
+    subcenter_arcface_loss,
+    subcenter_outliers,
 )
 from .triplet import (
     BatchHardTripletLoss,
@@ -90,41 +141,64 @@ from .two_view import (
     sigmoid_pair_loss,
     symmetric_nt_xent_loss,
 )
+from .unified import UnifiedNegativePairsLoss, unified_negative_pairs_loss
 from .weighting import DynamicSoftMarginLoss, RankedListLoss, dynamic_soft_margin_loss, ranked_list_loss
 
 __all__ = [
+    "AdaFaceLoss",
     "AdaptiveMultiHeadLoss",
+    "AnglELoss",
     "AngularLoss",
+    "ArcFaceLoss",
     "BatchHardTripletLoss",
     "BinomialDevianceLoss",
     "CenterLoss",
     "CentroidTripletLoss",
     "CircleLoss",
+    "CoSENTLoss",
     "ContrastiveLoss",
+    "CosFaceLoss",
     "CrossEntropyLoss",
+    "CurricularFaceLoss",
     "DecoupledLoss",
     "DistanceWeightedTripletLoss",
     "DynamicSoftMarginLoss",
     "EasyPositiveTripletLoss",
     "FastAPLoss",
     "FocalNTXentLoss",
+    "GISTEmbedLoss",
     "GeneralizedLiftedStructureLoss",
     "HardNegativeNTXentLoss",
     "HistogramLoss",
+    "HypersphericalLoss",
     "ICNNLoss",
     "IntraPairVarianceLoss",
+    "KLDistillationLoss",
+    "LargeMarginSoftmaxLoss",
     "LiftedStructureLoss",
+    "MagFaceLoss",
     "MarginLoss",
+    "MarginMSELoss",
+    "MatryoshkaLoss",
+    "MaxMahalanobisCenterLoss",
+    "MaxMahalanobisSoftmaxLoss",
     "MultiHeadProjector",
     "MultiSimilarityLoss",
+    "MultipleNegativesRankingLoss",
     "NPairsLoss",
     "NTXentLoss",
     "NormalizedSoftmaxLoss",
+    "OnlineContrastiveLoss",
+    "Outliers",
     "P2SGradLoss",
+    "PCSoftmaxLoss",
     "PNPLoss",
     "PairTemperature",
     "Pairing",
     "ProtoTripletLoss",
+    "PrototypicalLoss",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
     "QuadrupletLoss",
     "RankedListLoss",
     "SNCALoss",
@@ -134,47 +208,75 @@ __all__ = [
     "SigmoidPairLoss",
     "SmoothAPLoss",
     "SoftBatchHardTripletLoss",
+    "SoftTripleLoss",
     "SoftTripletLoss",
+    "SphereFaceLoss",
     "SquaredContrastiveLoss",
+    "SubcenterArcFaceLoss",
     "SupConLoss",
     "SwapTripletLoss",
     "SymmetricNTXentLoss",
     "ThresholdConsistentMarginLoss",
     "TripletMarginLoss",
     "TupletMarginLoss",
+    "UnifiedNegativePairsLoss",
+    "adaface_loss",
     "adaptive_multi_head_loss",
+    "angle_loss",
     "angular_loss",
+    "arcface_loss",
     "batch_hard_triplet_loss",
     "binomial_deviance_loss",
     "center_loss",
     "centroid_triplet_loss",
     "circle_loss",
     "contrastive_loss",
+    "cosent_loss",
+    "cosface_loss",
     "cross_entropy_loss",
+    "curricularface_loss",
     "decoupled_loss",
     "distance_weighted_triplet_loss",
     "dynamic_soft_margin_loss",
     "easy_positive_triplet_loss",
+    "explicit_pairs",
     "fast_ap_loss",
     "focal_nt_xent_loss",
     "generalized_lifted_structure_loss",
+    "gist_embed_loss",
     "hard_negative_nt_xent_loss",
     "histogram_loss",
+    "hyperspherical_loss",
     "icnn_loss",
     "icnn_score",
     "intra_pair_variance_loss",
+    "kl_distillation_loss",
+    "large_margin_softmax_loss",
     "lifted_structure_loss",
+    "magface_loss",
     "margin_loss",
+    "margin_mse_loss",
+    "matryoshka_loss",
+    "max_mahalanobis_center_loss",
+    "max_mahalanobis_centers",
+    "max_mahalanobis_softmax_loss",
     "mixed_negatives",
     "multi_similarity_loss",
+    "multiple_negatives_ranking_loss",
     "n_pairs_loss",
     "normalized_softmax_loss",
+    "novel_class_weights",
     "nt_xent_loss",
+    "online_contrastive_loss",
     "p2s_grad_loss",
     "pair_weights",
+    "pc_softmax_loss",
     "pce_loss",
     "pnp_loss",
     "proto_triplet_loss",
+    "prototypical_loss",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
     "quadruplet_loss",
     "ranked_list_loss",
     "semi_hard_triplet_loss",
@@ -183,13 +285,18 @@ __all__ = [
     "snca_loss",
     "snr_contrastive_loss",
     "soft_batch_hard_triplet_loss",
+    "soft_triple_loss",
     "soft_triplet_loss",
     "spce_loss",
+    "sphereface_loss",
     "squared_contrastive_loss",
+    "subcenter_arcface_loss",
+    "subcenter_outliers",
     "supcon_loss",
     "swap_triplet_loss",
     "symmetric_nt_xent_loss",
     "threshold_consistent_margin_loss",
     "triplet_margin_loss",
     "tuplet_margin_loss",
+    "unified_negative_pairs_loss",
 ]

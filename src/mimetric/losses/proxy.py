@@ -60,6 +60,7 @@ def cross_entropy_loss(
         raise InputError(f"{where}: label_smoothing must lie in [0, 1), got {label_smoothing}")
     embeddings, labels = check_batch(where, embeddings, labels)
     embeddings, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
+    average = full_precision(embeddings) @ full_precision(weight).mean(0)
 
     def sides(near: Near, far: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
         tightness, contrast = _softmax(1.0)(near, far)
@@ -68,7 +69,7 @@ def cross_entropy_loss(
 
     return pair_sums(
         where, embeddings, labels, weight, _numbers(weight),
-        push=LogSumExp(1.0), sides=sides, tensors=(embeddings @ weight.mean(0),), similarity="dot", pairing=pairing,
+        push=LogSumExp(1.0), sides=sides, tensors=(average,), similarity="dot", pairing=pairing,
     )  # fmt: skip
 
 

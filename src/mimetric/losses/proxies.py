@@ -1,0 +1,174 @@
+"""Losses between rows and proxies, a learned row for each class: rows look at proxies, or proxies at rows."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
+from ..core.coupled import check_takes_no
+from ..core.objective import Objective
+from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.reduce import Mean, Near, log_add
+from ..core.similarity import normalized
+from ..core.terms import FullPrecision, LogSumExp
+from .against_classes import Number, against_classes, class_weights, learn
+
+
+@pair_loss
+def proxy_nca_loss(
+    embeddings: Any,
+    labels: Any,
+    weight: Any,
+    *,
+    temperature: Number = 1.0,
+    denominator: Literal["negatives", "all"] = "negatives",
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Proxy-NCA: each row near the proxy of its class beside all other proxies, by squared distances.
+
+    .. math:: \frac1n \sum_i \frac{D_{i y_i}^2}T + \log \sum_{c \ne y_i} e^{-D_{ic}^2 / T}
+
+    with the Euclidean distance D of rows and proxies scaled to length 1.  As :math:`D^2 = 2 - 2 \cos`, it is computed
+    on cosines: tightness is :math:`-2 \cos_{y_i} / T`, contrast :math:`\log \sum_c e^{2 \cos_c / T}`.  Unlabelled rows
+    (-1), and rows without another class, add 0 to a mean over all n.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids in 0..C-1, or -1.
+        weight: (C, d) the proxies, of any norm.
+        temperature: T > 0, in squared distances; a number or a tensor () with a gradient.  In the module an
+            ``nn.Parameter`` is learned.
+        denominator: ``negatives`` as in Proxy-NCA, which has no least value.  ``all``: the own proxy too, a softmax, as
+            in Proxy-NCA++ (with ``temperature=1/9``) and pytorch-metric-learning; then it is
+            :func:`normalized_softmax_loss` at temperature T/2.
+        pairing: reduction, weights, block.
+
+    Returns:
+        Scalar, in nats: of any sign, with ``all`` >= 0.
+    Raises:
+        InputError: shapes disagree, labels are not integers or not below C, an option is out of range, or another
+            similarity, a mining or a relation is given.
+
+    Reference: Movshovitz-Attias et al., ICCV 2017, arXiv:1703.07464; Teh et al., ECCV 2020, arXiv:2004.01113, for ++,
+    whose other parts (pooling, rates of proxies) are no part of a loss.
+
+    >>> x, weight = torch.eye(2), torch.tensor([[2.0, 0.0], [0.6, 0.8]])
+    >>> proxy_nca_loss(x, torch.tensor([0, 1]), weight)
+    tensor(-1.2000)
+    >>> proxy_nca_loss(x, torch.tensor([0, 1]), weight, temperature=1 / 9, denominator="all")
+    tensor(0.0004)
+    """
+    where = "proxy_nca_loss"
+    check_choice(where, "denominator", denominator, ("negatives", "all"))
+    if not isinstance(temperature, Tensor):
+        check_positive(where, temperature=temperature)
+    batch = against_classes(where, embeddings, labels, weight, pairing)
+    scale = 2 / batch.number(temperature)
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        own = near.sum(near.sim)
+        if denominator == "all":
+            return -own, torch.where(near.count > 0, log_add(own, far), 0)
+        both = (near.count > 0) & (far != -torch.inf)
+        return torch.where(both, -own, 0), torch.where(both, far, 0)
+
+    return pair_sums(
+        where, normalized(batch.rows) * scale, batch.labels, normalized(batch.weight), batch.class_of_each,
+        push=FullPrecision(LogSumExp(1.0)), sides=sides, similarity="dot", pairing=pairing,
+    )  # fmt: skip
+
+
+class ProxyNCALoss(Objective):
+    """Proxies (C, width) and :func:`proxy_nca_loss` on them."""
+
+    function = staticmethod(proxy_nca_loss)
+
+    def __init__(
+        self,
+        width: int,
+        num_classes: int,
+        *,
+        temperature: Number = 1.0,
+        denominator: Literal["negatives", "all"] = "negatives",
+        pairing: Pairing = Pairing(),
+    ) -> None:
+        super().__init__(temperature=temperature, denominator=denominator, pairing=pairing)
+        self.weight = class_weights(num_classes, width)
+        learn(self, temperature=temperature)
+
+
+@pair_loss
+def proxy_anchor_loss(
+    embeddings: Any,
+    labels: Any,
+    weight: Any,
+    *,
+    margin: float = 0.1,
+    alpha: float = 32.0,
+    pairing: Pairing = Pairing(),
+) -> PairSums:
+    r"""Proxy-Anchor: each proxy looks at all rows of the batch, the hardest counting most.
+
+    .. math::
+        \frac1{|C_+|} \sum_{c \in C_+} \log\Bigl(1 + \sum_{i: y_i = c} e^{-\alpha (s_{ic} - m)}\Bigr)
+        + \frac1{|C|} \sum_c \log\Bigl(1 + \sum_{i: y_i \ne c} e^{\alpha (s_{ic} + m)}\Bigr)
+
+    with the cosine s of row and proxy and :math:`C_+` the classes that the batch has.  The anchors are the proxies, the
+    references the batch: tightness is the mean over proxies with a row, contrast that over all proxies.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        labels: (n,) integer class ids in 0..C-1, or -1: a negative of every proxy.
+        weight: (C, d) the proxies, of any norm.
+        margin: m.
+        alpha: sharpness α > 0.
+        pairing: similarity, mining (of the rows of a proxy), block, and reduction and weights (C,) over proxies.
+
+    Returns:
+        Scalar >= 0, in units of log-sums.
+    Raises:
+        InputError: shapes disagree, labels are not integers or not below C, alpha is not > 0, or a relation is given.
+
+    Reference: Kim et al., CVPR 2020, arXiv:2003.13911.
+
+    >>> x, weight = torch.eye(2), torch.tensor([[2.0, 0.0], [0.6, 0.8]])
+    >>> proxy_anchor_loss(x, torch.tensor([0, 1]), weight, alpha=1.0)
+    tensor(1.2960)
+    """
+    where = "proxy_anchor_loss"
+    check_positive(where, alpha=alpha)
+    check_takes_no(where, pairing, "related")
+    embeddings, labels = check_batch(where, embeddings, labels)
+    weight = check_rows(where, "weight", weight)
+    check_classes(where, labels, len(weight))
+
+    def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
+        pull = F.softplus(near.logsumexp(-alpha * (near.sim - margin)))
+        return Mean(pull, (near.count > 0).to(pull.dtype)), Mean(F.softplus(far), torch.ones_like(far))
+
+    return pair_sums(
+        where, weight, torch.arange(len(weight), device=weight.device), embeddings, labels,
+        push=LogSumExp(alpha, -margin), sides=sides, pairing=pairing,
+    )  # fmt: skip
+
+
+class ProxyAnchorLoss(Objective):
+    """Proxies (C, width) and :func:`proxy_anchor_loss` on them."""
+
+    function = staticmethod(proxy_anchor_loss)
+
+    def __init__(
+        self,
+        width: int,
+        num_classes: int,
+        *,
+        margin: float = 0.1,
+        alpha: float = 32.0,
+        pairing: Pairing = Pairing(),
+    ) -> None:
+        super().__init__(margin=margin, alpha=alpha, pairing=pairing)
+        self.weight = class_weights(num_classes, width)
