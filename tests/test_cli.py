@@ -90,7 +90,8 @@ def test_flags_become_options_and_underscores_are_accepted() -> None:
         ("comprae", 'mimetric: unknown command "comprae"; did you mean "compare"?'),
         (
             "--bogus",
-            'mimetric: unknown command "--bogus"; available commands: compare, evaluate, doctor, objectives, reproduce',
+            'mimetric: unknown command "--bogus"; available commands: compare, evaluate, doctor, explain, '
+            "objectives, reproduce",
         ),
         (
             "compare --bacht-size 3",
@@ -342,9 +343,9 @@ def test_all_writes_the_page(
     assert not list(tmp_path.iterdir())
     Path("docs").mkdir()
     assert main(["reproduce", "--all"]) == 0
-    assert main(["reproduce", "boudiaf2020", "--out", "one.md"]) == 0
-    assert Path("one.md").read_text() == Path("docs/reproduced.md").read_text()
-    assert "## boudiaf2020" in Path("one.md").read_text()
+    assert main(["reproduce", *recipes.names(), "--out", "named.md"]) == 0
+    assert Path("named.md").read_text() == Path("docs/reproduced.md").read_text()
+    assert "## boudiaf2020" in Path("named.md").read_text()
 
 
 def test_all_runs_every_recipe_and_a_name_given_twice_runs_once(asked: list[Any]) -> None:

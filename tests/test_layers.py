@@ -29,6 +29,7 @@ LIBRARY = {
     "views",
     "metrics",
     "evaluation",
+    "explain",
 }
 MAY_USE: dict[str, set[str]] = {
     "core": set(),
@@ -45,10 +46,10 @@ MAY_USE: dict[str, set[str]] = {
     "explain": {"core", "estimators", "models"},
     "evaluation": {"core", "metrics"},
     "doctor": {"core", "data", "estimators"},
-    "train": LIBRARY | {"models", "data", "explain"},
+    "train": LIBRARY | {"models", "data"},
     "report": {"core"},
-    "recipes": LIBRARY | {"models", "data", "explain", "train"},
-    "cli": LIBRARY | {"models", "data", "doctor", "explain", "train", "report", "recipes"},
+    "recipes": LIBRARY | {"models", "data", "train"},
+    "cli": LIBRARY | {"models", "data", "doctor", "train", "report", "recipes"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
-from math import log
+from math import exp, isnan, log
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cases import DIVIDED, names
 from mimetric import estimators, losses
 from mimetric.core.errors import InputError
-from mimetric.views import Information, decompose, drawn_rows, information
+from mimetric.views import decompose, drawn_rows, information
 from strategies import batches
 
 # The set of the unifying-view sheet.
@@ -71,23 +71,60 @@ def test_what_has_no_sides_is_named():
 
 def test_information_holds_what_the_estimators_say():
     x, y = clusters()
-    found = information(x, y)
-    assert found == Information(
-        rows=300,
-        classes=6,
-        label_entropy=pytest.approx(log(6)),
-        discriminative=estimators.probe_information(x, y).item(),
-        generative=estimators.ross_information(x, y).item(),
-        entropy=estimators.mean_nn_entropy(x).item(),
-        conditional_entropy=estimators.conditional_mean_nn_entropy(x, y).item(),
-    )
+    found, kernel = information(x, y), estimators.mixture_information(x, y)
+    expected = {
+        "label_entropy": log(6),
+        "discriminative": estimators.probe_information(x, y).item(),
+        "generative": estimators.ross_information(x, y).item(),
+        "kernel_lower": kernel.lower.item(),
+        "kernel_upper": kernel.upper.item(),
+        "gaussian": estimators.gaussian_label_information(x, y).item(),
+        "entropy": estimators.mean_nn_entropy(x).item(),
+        "conditional_entropy": estimators.conditional_mean_nn_entropy(x, y).item(),
+    }
+    assert (found.rows, found.classes, found.width) == (300, 6, 8)
+    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected)
     assert 0 < found.discriminative < found.label_entropy
+    assert isnan(found.tightness)
 
 
 def test_information_of_given_logits():
     x, y = clusters()
     logits = torch.randn(300, 6, generator=torch.Generator().manual_seed(1))
-    assert information(x, y, logits).discriminative == estimators.classifier_information(logits, y).item()
+    expected = estimators.classifier_information(logits, y).item()
+    assert information(x, y, logits).discriminative == pytest.approx(expected)
+
+
+def test_information_holds_the_sides_of_a_loss():
+    x, y = clusters()
+    found = information(x, y, loss=losses.SupConLoss(temperature=0.2))
+    sides = decompose(losses.SupConLoss(temperature=0.2), x, y)
+    assert (found.tightness, found.contrast) == tuple(side.item() for side in sides)
+
+
+def test_intervals_by_hand():
+    # Two classes of two rows; the classifier gives the label 0.8, 0.8, 0.5, 0.5, its frequency is 0.5 each.
+    share = torch.tensor([[0.8, 0.2], [0.8, 0.2], [0.5, 0.5], [0.5, 0.5]], dtype=torch.float64)
+    found = information(Z, TWO_CLASSES, share.log())
+    reach = 1.96 * (log(1.6) / 2) * (4 / 3) ** 0.5 / 2
+    low, high = found.discriminative_interval
+    assert found.discriminative == pytest.approx(log(1.6) / 2)
+    assert (low, high) == pytest.approx((log(1.6) / 2 - reach, log(1.6) / 2 + reach))
+
+
+def test_intervals_hold_other_samples():
+    # Of 40 samples of one distribution all but a few estimates lie in the interval of the first one's size.
+    center, generator = torch.eye(4, 2, dtype=torch.float64) * 2, torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(40):
+        y = torch.arange(200) % 4
+        z = center[y] + torch.randn(200, 2, generator=generator, dtype=torch.float64)
+        found.append(information(z, y, -torch.cdist(z, center).square() / 2))
+    for view in ("discriminative", "generative"):
+        values = torch.tensor([getattr(one, view) for one in found])
+        low, high = torch.tensor([getattr(one, f"{view}_interval") for one in found]).T
+        inside = ((low <= values.mean()) & (values.mean() <= high)).double().mean()
+        assert 0.8 <= inside <= 1
 
 
 def test_information_looks_at_no_more_than_max_rows():
@@ -127,9 +164,53 @@ def test_drawn_rows_take_all_of_few_classes_and_whole_ones_of_many():
 def test_nothing_to_measure_is_nan():
     found = information(Z, [-1, -1, -1, -1])
     assert (found.rows, found.classes) == (0, 0)
+    assert found.warnings == ("no labelled rows: there is nothing to measure",)
     found = information(Z, [0, 1, 2, 3])
     assert found.label_entropy == pytest.approx(log(4))
     assert torch.tensor([found.discriminative, found.generative, found.conditional_entropy]).isnan().all()
+    assert "no class has two rows: neither view can be measured" in found.warnings
+
+
+def wide(rows, classes, width=64):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(rows) % classes
+    return torch.randn(classes, width, generator=generator)[y] / 3 + torch.randn(
+        rows, width, generator=generator
+    ), y
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "labels", "said"),
+    [
+        (torch.randn(40, 3), torch.zeros(40, dtype=torch.int64), "one class only"),
+        (torch.randn(41, 3), (torch.arange(41) % 20).clamp(max=20), "20 of 20 classes have fewer than 8 rows"),
+        (torch.randn(41, 3), torch.cat((torch.arange(40) % 2, torch.tensor([7]))), "1 of 3 classes have one row"),
+        (torch.randn(60, 3), torch.arange(60) // 2, "H(Y) = 3.40 is near log n = 4.09"),
+        (torch.ones(40, 3), torch.arange(40) % 2, "collapsed to one point"),
+        (1000 + torch.rand(40, 3) / 100, torch.arange(40) % 2, "collapsed to one point"),
+        (torch.randn(20, 3).repeat(2, 1), torch.arange(40) % 2, "some rows are copies of others"),
+        (torch.rand(60, 1) @ torch.rand(1, 9), torch.arange(60) % 5, "collapsed to about a line in 9 dimensions"),
+        (*wide(400, 4), "classes fill more than 13 dimensions, for which 400 rows are few"),
+        (100 * torch.eye(4)[torch.arange(80) % 4] + torch.randn(80, 4), torch.arange(80) % 4,
+         "discriminative and generative at the ceiling H(Y) = 1.39"),
+        (*wide(400, 4), "kernel_lower is at the ceiling H(Y) = 1.39, the other views are not"),
+        (*wide(400, 4), "generative lies below discriminative, a lower bound, by more than chance"),
+    ],
+)  # fmt: skip
+def test_doubts_are_said(embeddings, labels, said):
+    assert any(said in one for one in information(embeddings, labels).warnings)
+
+
+def test_a_classifier_that_is_sure_and_wrong_is_doubted():
+    wrong = 9 * torch.eye(2, dtype=torch.float64)[1 - TWO_CLASSES]
+    found = information(Z, TWO_CLASSES, wrong)
+    assert found.discriminative == pytest.approx(log(2) - 9 - log(1 + exp(-9)))
+    assert any("discriminative is negative" in one for one in found.warnings)
+
+
+def test_good_embeddings_raise_no_doubt():
+    x, y = clusters(rows=600, noise=1.0)
+    assert information(x, y).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _MODULES = ("estimators", "losses", "metrics")
 _VERBS = {
+    "bounds": "mimetric.views",
     "compare": "mimetric.train.compare",
     "decompose": "mimetric.views",
     "evaluate": "mimetric.evaluation",

@@ -70,6 +70,7 @@ def command_line(tokens: Sequence[str] = ()) -> App:
     app.command(compare)
     app.command(evaluate)
     app.command(doctor)
+    app.command(explain)
     app.command(objectives)
     words = tokens[1:] if tokens[:1] == ["reproduce"] else []
     for name in takewhile(lambda word: not word.startswith("-"), words):
@@ -166,6 +167,29 @@ def doctor(data: str, /, *, as_json: AsJson = False) -> None:
         print(json.dumps({"data": data, "note": loaded.note, **found}, allow_nan=False))
     else:
         print_examination(found, loaded.note)
+
+
+def explain(run: Path, /, *inputs: str, out: Path) -> None:
+    """Show where in inputs a run sees what it sees, as a picture.
+
+    Of each input, where it looks like the class that is predicted (infoCAM+, infoCAM, pointwise information, CAM and
+    Grad-CAM), if the run's objective has class weights; then which regions make the first input and each other similar.
+
+    Args:
+        run: A checkpoint that mimetric compare wrote: a folder in its folder checkpoints.
+        inputs: Files of pictures, or numbers of test rows of the run's data, from 0.
+        out: File to write the picture to, .png.
+    """
+    if not inputs:
+        raise InputError("name at least one input: a picture, or the number of a test row of the run's data")
+    if out.suffix.lower() != ".png":
+        raise InputError(f"out: must be a .png file, got {out}; name another by --out")
+    writable_folder(out.parent)
+    from mimetric.report.overlay import draw_overlays
+    from mimetric.train.explain import explain_run
+
+    draw_overlays(explain_run(run.expanduser(), inputs), out)
+    print(f"wrote {out}")
 
 
 def objectives(*, as_json: AsJson = False) -> None:

@@ -65,7 +65,9 @@ def test_golden():
     # log-softmax of (1, 0, 2) is that less log(e^2 + e + 1) = 2.407606; log 3 = 1.098612 more (arXiv:1911.10688).
     assert pc_log_softmax(BATCH[:1])[0].tolist() == pytest.approx([-0.308994, -1.308994, 0.691006], abs=1e-6)
     # With the prior the evidence is 0.1 e + 0.2 + 0.7 e^2 = 5.644167, its log 1.730623 (arXiv:2106.10471).
-    assert pc_log_softmax(BATCH, PRIOR)[0].tolist() == pytest.approx([-0.730623, -1.730623, 0.269377], abs=1e-6)
+    assert pc_log_softmax(BATCH, PRIOR)[0].tolist() == pytest.approx(
+        [-0.730623, -1.730623, 0.269377], abs=1e-6
+    )
     assert pc_log_softmax(BATCH, PRIOR)[2].tolist() == pytest.approx([1.56817, 0.56817, -1.43183], abs=2e-5)
     assert softmax_information(BATCH, LABELS, PRIOR).item() == pytest.approx(0.27918150, abs=1e-8)
     # Per class: one row each here.

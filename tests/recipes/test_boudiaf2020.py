@@ -12,7 +12,16 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from mimetric.core.errors import InputError
-from mimetric.recipes.boudiaf2020 import Options, Quick, encoder, images, measure, retrieval, some_classes
+from mimetric.recipes.boudiaf2020 import (
+    Options,
+    Quick,
+    encoder,
+    images,
+    measure,
+    retrieval,
+    some_classes,
+    within,
+)
 
 OMNIGLOT = Path(__file__).parents[2].parent / "shared" / "data" / "omniglot" / "omniglot_28.npz"
 Small = Callable[[str], dict[str, Any]]
@@ -23,6 +32,19 @@ def test_cross_entropy_lowers_a_pairwise_loss_it_never_sees(small: Small) -> Non
     assert found["toy_spce_first"] == pytest.approx(math.log(10), abs=0.1)  # ten classes, not yet told apart
     assert found["toy_ce_last"] < found["toy_spce_last"] < found["toy_spce_first"]
     assert min(found["toy_accuracy_ce"], found["toy_accuracy_spce"]) > 0.5
+
+
+def test_both_views_of_the_information_rise_and_classes_get_tighter(small: Small) -> None:
+    found = {name: metric["mean"] for name, metric in small("boudiaf2020")["measured"].items()}
+    assert found["toy_discriminative_first"] == pytest.approx(0, abs=0.1)
+    assert found["toy_discriminative_first"] < found["toy_discriminative_last"] < math.log(10)
+    assert 0 < found["toy_within_last"] < found["toy_within_first"] < 1
+
+
+def test_within_by_hand() -> None:
+    # Two classes of two points 2 apart, centers 4 apart: 4 of 4 + 16 is within.
+    z = torch.tensor([[0.0], [2.0], [4.0], [6.0]])
+    assert within(z, torch.tensor([3, 3, 7, 7])) == pytest.approx(4 / 20)
 
 
 def test_pixels_find_as_scikit_learn_has_it(small: Small) -> None:

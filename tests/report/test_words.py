@@ -78,6 +78,17 @@ def test_caveats_depend_on_what_was_run() -> None:
     assert "I(Z;Y)" not in " ".join(words.caveats(results | {"information": None}))
 
 
+def test_what_speaks_against_an_estimate_is_said_once_with_names() -> None:
+    results = sample_results()
+    for name in ("supcon", "spce"):
+        results["objectives"][name]["information_warnings"] = ["few rows"]
+    assert words.doubts(results) == ["I(Z;Y) of supcon and spce: few rows."]
+    for entry in results["objectives"].values():
+        entry["information_warnings"] = ["few rows"]
+    assert words.doubts(results) == ["I(Z;Y) of all objectives: few rows."]
+    assert words.doubts(results)[0] in words.caveats(results)
+
+
 def test_both_views_are_explained_modestly() -> None:
     linear, nearest, table = words.views(sample_results())
     assert "on average a lower bound" in linear

@@ -20,7 +20,10 @@ from mimetric.train.options import CompareOptions
 from mimetric.views import information
 
 METRICS = {"recall_at_1", "map_at_r", "r_precision", "nmi"}
-INFORMATION = {"information_discriminative", "information_generative", "entropy", "conditional_entropy"}
+INFORMATION = {
+    "information_discriminative", "information_generative", "information_kernel_lower", "information_kernel_upper",
+    "information_gaussian", "entropy", "conditional_entropy",
+}  # fmt: skip
 
 
 class Heard:
@@ -64,8 +67,8 @@ def test_results_json_is_what_is_returned_and_has_the_agreed_keys(done):
     assert list(found["objectives"]) == ["cross-entropy", "supcon:temperature=0.2"]
     for entry in found["objectives"].values():
         assert set(entry) == METRICS | {
-            *INFORMATION, "seeds", "tightness", "contrast", "train_seconds", "peak_memory_bytes",
-            "standing", "behind_best", "still_rising", "note",
+            *INFORMATION, "information_warnings", "seeds", "tightness", "contrast", "train_seconds",
+            "peak_memory_bytes", "standing", "behind_best", "still_rising", "note",
         }  # fmt: skip
         assert entry["seeds"] == [0, 1]
         for name in METRICS:
@@ -133,6 +136,16 @@ def test_information_is_of_the_judged_model_and_below_its_ceiling(done):
     reported = {view: found["objectives"]["cross-entropy"][view]["values"][0] for view in INFORMATION}
     assert again.generative == pytest.approx(reported["information_generative"], abs=1e-2)
     assert again.entropy == pytest.approx(reported["entropy"], abs=1e-2)
+    warnings = found["objectives"]["cross-entropy"]["information_warnings"]
+    assert set(again.warnings) <= set(warnings)
+
+
+def test_information_is_measured_first_last_and_twice_between(tmp_path):
+    found = compare(options(tmp_path, objectives="supcon", seeds=1, probes=6))
+    [curve] = found["curves"]["supcon"]
+    measured = [value is not None for value in curve["validation_information_generative"]]
+    assert measured == [True, False, True, False, True, False, True]
+    assert None not in curve["validation_recall_at_1"]
 
 
 def test_sides_are_told_at_each_probe_and_of_the_judged_model(done):
@@ -218,7 +231,7 @@ def test_validation_chooses_the_reported_step(tmp_path):
 def test_still_rising_looks_at_the_last_third_of_validation(end, rising):
     values = [(0, 0.1), (100, 0.5), (200, 0.6), (400, 0.7), (500, 0.69), (600, end)]
     curve = [{"step": step, "validation_recall_at_1": value} for step, value in values]
-    measured = dict.fromkeys(results_module.PER_RUN, 0.5)
+    measured = dict.fromkeys(results_module.PER_RUN, 0.5) | {"information_warnings": ["few rows"]}
     entry = results_module._objective([results_module.Run("a", 0, 600, measured, curve)])
     assert entry["still_rising"] is rising
     assert (entry["note"] or "").startswith("still rising: Recall@1 on validation grew by 0.030" * rising)

@@ -259,7 +259,7 @@ def _folder(root: Path) -> _Source:
     x = np.empty((len(images), 3, IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     gray = True
     with ThreadPoolExecutor() as pool:  # decoders leave the interpreter lock
-        for i, (pixels, is_gray) in enumerate(pool.map(_decoded, images)):
+        for i, (pixels, is_gray) in enumerate(pool.map(read_image, images)):
             x[i] = pixels
             gray = gray and is_gray
     other = [entry for entry in _visible(root) if entry not in counts]
@@ -282,13 +282,19 @@ def _left_out(root: Path, files: list[Path]) -> tuple[str, ...]:
     return (f"left out, as no images in class folders: {named}{more}",)
 
 
-def _decoded(file: Path) -> tuple[NDArray[np.uint8], bool]:
-    """The middle square, (3, IMAGE_SIDE, IMAGE_SIDE), and whether the picture is gray."""
+def read_image(
+    file: Path, height: int = IMAGE_SIDE, width: int = IMAGE_SIDE
+) -> tuple[NDArray[np.uint8], bool]:
+    """The middle of a picture, cut to that shape and scaled, (3, height, width), and whether it is gray.
+
+    Raises:
+        InputError: the file is no picture, or one with more than 8 bits a pixel.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file, formats=sorted(set(IMAGE_FORMATS.values()))) as opened:
-            opened.draft(None, (2 * IMAGE_SIDE, 2 * IMAGE_SIDE))  # JPEG: decode no larger than needed
+            opened.draft(None, (2 * width, 2 * height))  # JPEG: decode no larger than needed
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
                 raise InputError(f"{file} has more than 8 bits a pixel; convert it, scaled as you need it")
@@ -301,7 +307,7 @@ def _decoded(file: Path) -> tuple[NDArray[np.uint8], bool]:
         raise
     except Exception:  # decoders raise anything on damaged files
         raise InputError(f"{file} cannot be decoded as an image; replace or remove it") from None
-    image = ImageOps.fit(image, (IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.LANCZOS)
+    image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(image).transpose(2, 0, 1), gray
 
 

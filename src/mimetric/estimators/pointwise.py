@@ -256,10 +256,10 @@ def _checked(where: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
 
 def _information(where: str, logits: Any, prior: Any) -> Tensor:
     """(n, C) of every row with every class."""
-    logits = check_rows(where, "logits", logits).double()
-    check_finite(where, "logits", logits)
-    log_prior = check_prior(where, prior, logits.shape[1], logits)
-    return logits - (logits + log_prior).logsumexp(1, keepdim=True)
+    scores = check_rows(where, "logits", logits).double()
+    check_finite(where, "logits", scores)
+    log_prior = check_prior(where, prior, scores.shape[1], scores)
+    return scores - (scores + log_prior).logsumexp(1, keepdim=True)
 
 
 def _at(values: Tensor, labels: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from .geometry import (
     uniformity,
 )
 from .intervals import Interval, bootstrap_interval, paired_difference
+from .localization import box_iou, gt_known_localization, heat_boxes, top1_localization
 from .named import metric_names
 from .neighborhood import (
     hubness,
@@ -115,6 +116,7 @@ __all__ = [
     "average_precision",
     "average_precision_at_k",
     "bootstrap_interval",
+    "box_iou",
     "brier",
     "calibration_metrics",
     "calibration_range",
@@ -135,6 +137,8 @@ __all__ = [
     "fit_temperature",
     "fnmr_at_fmr",
     "from_ranks",
+    "gt_known_localization",
+    "heat_boxes",
     "hubness",
     "map_at_r",
     "mce",
@@ -161,6 +165,7 @@ __all__ = [
     "threshold_at_fmr",
     "tolerance",
     "top1_brier",
+    "top1_localization",
     "top_k_accuracy",
     "uniformity",
     "utilization",

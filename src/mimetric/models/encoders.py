@@ -94,6 +94,35 @@ def _head(inputs: int, width: int) -> tuple[nn.Module, nn.Module]:
     return nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width, affine=False)
 
 
+def split_encoder(encoder: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The part of an encoder that ends in its last map, and the head from there to embeddings.
+
+    Args:
+        encoder: a Sequential whose convolutions end in a Flatten or a global pooling, such as the encoder "conv".
+
+    Returns:
+        Two modules of the same weights, inputs to (n, c, h, w) and that to (n, width): one after the other they are
+        the encoder.
+    Raises:
+        InputError: the encoder has no such map.
+
+    >>> body, head = split_encoder(create_encoder("conv", (1, 28, 28), 64).eval())
+    >>> maps = body(torch.zeros(2, 1, 28, 28))
+    >>> maps.shape, head(maps).shape
+    (torch.Size([2, 64, 4, 4]), torch.Size([2, 64]))
+    """
+    if isinstance(encoder, nn.Sequential):
+        for place, module in enumerate(encoder):
+            body = encoder[:place]
+            ends = isinstance(module, nn.Flatten | nn.AdaptiveAvgPool2d)
+            if ends and any(isinstance(one, nn.Conv2d) for one in body.modules()):
+                return body, encoder[place:]
+    raise InputError(
+        "encoder: it keeps no map of where things are, so nothing can be shown on an input; train with the encoder "
+        "conv, or give maps of yours to mimetric.explain"
+    )
+
+
 def embed(encoder: nn.Module, x: Tensor, *, batch_size: int = 512) -> Tensor:
     """Embeddings (n, d) of the rows of x (n, ...), in evaluation mode, batch by batch, without a graph.
 

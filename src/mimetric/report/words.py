@@ -205,11 +205,23 @@ def caveats(results: Results) -> list[str]:
     if not data["validation"]["items"]:
         found.append("No validation items: the curves show test items, and nothing was chosen by them.")
     if results.get("information"):
+        found += doubts(results)
         found.append(
             f"I(Z;Y) is estimated from at most {results['information']['rows']:,} rows and both views are mostly too "
             "small: compare objectives within this table, not with other data or numbers of rows."
         )
     return [*found, "One set of options for each objective, its own defaults: tuned ones may rank otherwise."]
+
+
+def doubts(results: Results) -> list[str]:
+    """Why estimates of I(Z;Y) of the judged models cannot be trusted, and of whose."""
+    names = ranked(results)
+    said = {name: results["objectives"][name].get("information_warnings", []) for name in names}
+    whose = {text: [name for name in names if text in said[name]] for name in names for text in said[name]}
+    return [
+        f"I(Z;Y) of {'all objectives' if own == names and len(names) > 1 else _listed(own)}: {text}."
+        for text, own in whose.items()
+    ]
 
 
 def command(results: Results) -> str:

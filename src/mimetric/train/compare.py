@@ -24,8 +24,12 @@ from mimetric.train.loop import Training, first_encoder
 from mimetric.train.machine import PeakMemory
 from mimetric.train.options import CompareOptions
 from mimetric.train.progress import Progress, Silent
-from mimetric.train.quality import INFORMATION, Measured, judged, looked_at
+from mimetric.train.quality import INFORMATION, Measured, informed, judged, looked_at
 from mimetric.train.results import Run, summarize, write_results, write_runs
+
+_INFORMED = (
+    3  # probes of a run that measure information, beside the untrained encoder: it costs more than retrieval
+)
 
 
 def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = Silent()) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
     for seed in range(options.seeds):
         encoder = first_encoder(data.x.shape[1:], seed, options)
         untrained = _judged(embed(encoder, parts.test.x), parts, seed)
-        start = _point(0, 0.0, None, _validation(encoder, parts), untrained)
+        start = _point(0, 0.0, None, _validation(encoder, parts, inform=True), untrained)
         if options.select == "validation" and start["validation_recall_at_1"] is None:
             raise InputError(f"select: {options.data} has no validation rows to choose by; use last")
         baselines["untrained"].append(untrained)
@@ -101,12 +105,14 @@ def _run(
     per_epoch = options.steps_per_epoch(len(parts.train.y))
     curve = [start | _sides(training)]
     best, states = 0, deepcopy([module.state_dict() for module in modules])
-    for stop in _stops(training.steps, options.probes):
+    stops = _stops(training.steps, options.probes)
+    with_information = _stops(len(stops), _INFORMED)
+    for probe, stop in enumerate(stops, start=1):
         began = time.perf_counter()
         with memory:
             loss = training.advance(stop - training.step, progress)
         seconds += time.perf_counter() - began
-        validation = _validation(training.encoder, parts)
+        validation = _validation(training.encoder, parts, inform=probe in with_information)
         point = _point(training.step, training.step / per_epoch, loss, validation, {})
         curve.append(point | _sides(training))
         if options.select == "last" or _recall(curve[-1]) > _recall(curve[best]):
@@ -130,7 +136,7 @@ def _part(data: LabelledData, rows: NDArray[np.int64]) -> Part:
 
 
 def _stops(steps: int, probes: int) -> list[int]:
-    """Steps after which to look, evenly spread, the last at the end.
+    """Steps after which to look, evenly spread, the last at the end; of probes, those that measure information.
 
     >>> _stops(500, 3), _stops(2, 6)
     ([167, 333, 500], [1, 2])
@@ -138,8 +144,10 @@ def _stops(steps: int, probes: int) -> list[int]:
     return sorted({max(1, round(steps * i / probes)) for i in range(1, probes + 1)})
 
 
-def _validation(encoder: nn.Module, parts: Parts) -> Measured:
-    return looked_at(embed(encoder, parts.validation.x), parts.validation.y)
+def _validation(encoder: nn.Module, parts: Parts, *, inform: bool) -> Measured:
+    embeddings = embed(encoder, parts.validation.x)
+    found = looked_at(embeddings, parts.validation.y)
+    return found | informed(embeddings, parts.validation.y) if inform else found
 
 
 def _judged(embeddings: Tensor, parts: Parts, seed: int) -> Measured:

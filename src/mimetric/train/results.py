@@ -6,7 +6,9 @@
     settings      every option that changes numbers; steps and epochs as they came out
     environment   versions, processor, threads
     objectives    {name: {seeds, recall_at_1, map_at_r, r_precision, nmi,
-                   information_discriminative, information_generative, entropy, conditional_entropy,
+                   information_discriminative, information_generative,
+                   information_kernel_lower, information_kernel_upper, information_gaussian,
+                   entropy, conditional_entropy, information_warnings: [words of any seed],
                    tightness, contrast,             (None where the loss has no such sides)
                    train_seconds, peak_memory_bytes, standing, behind_best, still_rising, note}}
     baselines     {raw_input, untrained: {recall_at_1, map_at_r, r_precision, nmi, and the information}}
@@ -18,7 +20,8 @@
                    {row, label, similarity}]}}; pictures.npz beside it has the rows' images
 
 A curve begins with the untrained encoder (step 0, loss None); a loss is the mean since the point before.
-The test is looked at there and where the model is judged; in between its values are None.
+The test is looked at there and where the model is judged; in between its values are None.  Information is measured
+at the first and last point and two between; elsewhere it is None.
 Both views of I(Z;Y), H(Z) (`entropy`) and H(Z|Y) are in nats and of unit rows: see :mod:`mimetric.views`; H(Y)
 (`label_entropy`) of the rows measured is the most that I(Z;Y) can be.  Tightness and contrast are in the loss's
 own units, on training batches.
@@ -32,6 +35,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -105,9 +109,11 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
 def _objective(runs: Sequence[Run]) -> dict[str, Any]:
     rise = _rise(runs)
     note = f"still rising: Recall@1 on validation grew by {rise:.3f} in the last third of the steps; give it more"
+    warnings = chain.from_iterable(run.measured["information_warnings"] for run in runs)
     return {
         "seeds": [run.seed for run in runs],
         **_metrics([run.measured for run in runs], PER_RUN),
+        "information_warnings": list(dict.fromkeys(warnings)),
         "still_rising": rise > RISE,
         "note": note if rise > RISE else None,
     }
