@@ -280,3 +280,13 @@ def test_rows_and_references_of_two_types_meet_in_the_wider(name):
     value.backward()
     assert (value.dtype, x.grad.dtype, references.grad.dtype) == (torch.float64, torch.float32, torch.float64)
     torch.testing.assert_close(value, loss(x.double(), y, references, y.flip(0)))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "normalized_softmax"])
+def test_rows_and_class_weights_of_two_types_meet_in_the_wider(name):
+    loss, (x, y) = getattr(losses, f"{name}_loss"), balanced(4, 2)
+    weight = torch.randn(4, x.shape[1], dtype=torch.float64, requires_grad=True)
+    value = loss(x.float(), y, weight)
+    value.backward()
+    assert (value.dtype, weight.grad.dtype) == (torch.float64, torch.float64)
+    torch.testing.assert_close(value, loss(x.float().double(), y, weight))

@@ -70,7 +70,7 @@ class GuidedMining:
 
     def __call__(self, seen: Seen) -> Kept:
         near = seen.near
-        rows = len(seen.data.unit_anchors), seen.far.shape[1]
+        rows = seen.data.num_anchors, seen.far.shape[1]
         if not len(self.references):  # the engine then has one, which is nobody's negative
             return Kept(near.valid)
         if rows != (len(self.anchors), len(self.references)):

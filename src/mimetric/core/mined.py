@@ -49,6 +49,11 @@ class Mined:
     def kept(self, near: Near, far: Tensor, runs: ClassRuns) -> Kept:
         return self.mining(Seen(near, far, runs, self))
 
+    @property
+    def num_anchors(self) -> int:
+        """n, of all blocks."""
+        return len(self._anchors)
+
     @cached_property
     def draws(self) -> Tensor:
         """(n,) random numbers in [0, 1): once, because blocks may be made several times."""

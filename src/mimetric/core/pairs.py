@@ -26,7 +26,7 @@ from .classes import Classes, Related, Relation
 from .errors import InputError
 from .forms import Form, NearFar, WholeRows
 from .mined import Mined, Mining
-from .similarity import SIMILARITIES, Similarity, full_precision, lift, normalized
+from .similarity import SIMILARITIES, Similarity, full_precision, in_one_type, lift, normalized
 from .terms import Term
 
 _Options = ParamSpec("_Options")
@@ -235,11 +235,10 @@ class PairSums:
             return self.without_references().problem(weights)
         similarity = self.pairing.similarity or self.similarity
         with torch.autocast(self.embeddings.device.type, enabled=False):
-            anchors, references = full_precision(self.embeddings), full_precision(self.references)
-            if references is not None:  # of two types the wider
-                wide = torch.promote_types(anchors.dtype, references.dtype)
-                anchors, references = anchors.to(wide), references.to(wide)
-            lifted = lift(similarity, anchors, references)
+            if self.references is None:
+                lifted = lift(similarity, full_precision(self.embeddings))
+            else:
+                lifted = lift(similarity, *in_one_type(self.embeddings, self.references))
         problem = Problem(
             self.form,
             self.relation(),

@@ -132,6 +132,13 @@ def full_precision(x: Any) -> Any:
     return x.float() if x is not None and x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def in_one_type(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the wider of their types, float32 at least; gradients come back in their own."""
+    x, y = full_precision(x), full_precision(y)
+    wide = torch.promote_types(x.dtype, y.dtype)
+    return x.to(wide), y.to(wide)
+
+
 def normalized(x: Tensor) -> Tensor:
     """Rows (n, d) over their lengths; a zero row stays zero and has a zero gradient.
 

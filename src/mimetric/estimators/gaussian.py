@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import check_batch, check_finite, check_rows
-from ..core.classes import UNLABELLED
+from ..core.checks import check_finite, check_rows
 from ..core.errors import InputError
+from .nearest import of_shared_classes
 
 
 def gaussian_entropy(embeddings: Any, *, shrinkage: float | None = None) -> Tensor:
@@ -81,7 +81,7 @@ def conditional_gaussian_entropy(
     tensor(1.4189, dtype=torch.float64)
     """
     where = "conditional_gaussian_entropy"
-    rows, labels = _of_shared_classes(where, embeddings, labels)
+    rows, labels, _ = of_shared_classes(where, embeddings, labels)
     return _conditional(where, rows, labels, pooled, shrinkage)
 
 
@@ -115,7 +115,7 @@ def gaussian_label_information(
     tensor(0.8047, dtype=torch.float64)
     """
     where = "gaussian_label_information"
-    rows, labels = _of_shared_classes(where, embeddings, labels)
+    rows, labels, _ = of_shared_classes(where, embeddings, labels)
     within = _conditional(where, rows, labels, pooled, shrinkage)
     gain = torch.where(within == -torch.inf, torch.inf, _entropy(where, rows, shrinkage) - within)
     return torch.where((rows == rows[:1]).all() & bool(len(rows)), 0, gain)
@@ -220,12 +220,3 @@ def _log_determinant(matrix: Tensor) -> Tensor:
     """-inf where it is singular, or by rounding negative."""
     sign, log_size = torch.linalg.slogdet(matrix)
     return torch.where(sign > 0, log_size, -torch.inf)
-
-
-def _of_shared_classes(where: str, embeddings: Any, labels: Any) -> tuple[Tensor, Tensor]:
-    """Rows (n, d) float64 of classes with two rows and more, and their labels."""
-    embeddings, labels = check_batch(where, embeddings, labels)
-    check_finite(where, "embeddings", embeddings)
-    _, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    kept = (labels != UNLABELLED) & (counts[index] > 1)
-    return embeddings[kept].double(), labels[kept]

@@ -68,7 +68,8 @@ def ross_terms(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
     where = "ross_information"
     if k < 1:
         raise InputError(f"{where}: k must be at least 1, got {k}")
-    rows, labels, size = _of_shared_classes(where, embeddings, labels)
+    rows, labels, size = of_shared_classes(where, embeddings, labels)
+    rows = rows.detach()
     if not len(rows):
         return rows.new_zeros(0)
     own, within = torch.empty_like(size), torch.empty_like(size)
@@ -185,7 +186,8 @@ def conditional_mean_nn_entropy(embeddings: Any, labels: Any) -> Tensor:
     >>> conditional_mean_nn_entropy(z, [0, 0, 1, 1])
     tensor(1.2284, dtype=torch.float64)
     """
-    rows, labels, _ = _of_shared_classes("conditional_mean_nn_entropy", embeddings, labels)
+    rows, labels, _ = of_shared_classes("conditional_mean_nn_entropy", embeddings, labels)
+    rows = rows.detach()
     counts = torch.unique(labels, return_counts=True)[1].tolist()
     classes = torch.split(rows[labels.argsort()], counts) if len(rows) else ()
     mean = sum((len(own) * _mean_log_distance(own) for own in classes), rows.new_zeros(())) / len(rows)
@@ -230,10 +232,10 @@ def _squared_distances(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield block, squared
 
 
-def _of_shared_classes(where: str, embeddings: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
+def of_shared_classes(where: str, embeddings: Any, labels: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Rows (n, d) float64 of classes with two rows and more, their labels, and the sizes of their classes."""
     embeddings, labels = check_batch(where, embeddings, labels)
     check_finite(where, "embeddings", embeddings)
     _, index, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     kept = (labels != UNLABELLED) & (counts[index] > 1)
-    return embeddings[kept].detach().double(), labels[kept], counts[index][kept]
+    return embeddings[kept].double(), labels[kept], counts[index][kept]

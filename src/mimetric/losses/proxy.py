@@ -12,7 +12,7 @@ from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add
-from ..core.similarity import full_precision
+from ..core.similarity import full_precision, in_one_type
 from ..core.terms import LogSumExp
 
 
@@ -60,7 +60,7 @@ def cross_entropy_loss(
         raise InputError(f"{where}: label_smoothing must lie in [0, 1), got {label_smoothing}")
     embeddings, labels = check_batch(where, embeddings, labels)
     embeddings, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
-    average = full_precision(embeddings) @ full_precision(weight).mean(0)
+    average = embeddings @ weight.mean(0)
 
     def sides(near: Near, far: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
         tightness, contrast = _softmax(1.0)(near, far)
@@ -348,6 +348,7 @@ def _classifier(
         )
     weight = check_rows(where, "weight", weight)
     check_classes(where, labels, len(weight))
+    embeddings, weight = in_one_type(embeddings, weight)
     if bias is None:
         return embeddings, weight
     if bias.shape != weight.shape[:1]:

@@ -12,6 +12,7 @@ from ..core.checks import check_positive
 from ..core.coupled import check_class_ids, check_takes_no, checked, similarity_of_rows
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.prototypes import prototypes
 from ..core.reduce import Mean, Near
 from ..core.similarity import Similarity, full_precision
 from ..core.terms import Hardest
@@ -239,25 +240,15 @@ def centroid_triplet_loss(
     check_takes_no(where, pairing, "mining")
     batch = checked(where, embeddings, labels, references, reference_labels, pairing)
     check_class_ids(batch)
-    runs = batch.relation().of(slice(None))
-    anchors = full_precision(batch.embeddings)
-    rows = anchors if batch.references is None else full_precision(batch.references)
-
-    own = torch.zeros_like(anchors)
-    for column, positive in zip(runs.columns.unbind(1), runs.positive.unbind(1)):
-        own = own + torch.where(positive[:, None], rows[column], 0)
-    count = runs.positive.sum(1)
-    near = similarity_of_rows(pairing.similarity or _CENTROIDS, anchors, own / count.clamp(min=1)[:, None])
+    anchors, of_classes = full_precision(batch.embeddings), prototypes(batch)
+    near = similarity_of_rows(pairing.similarity or _CENTROIDS, anchors, of_classes.own)
 
     def sides(near: Near, far: Tensor, own: Tensor) -> tuple[Mean, Mean]:  # noqa: ARG001
         return _over_anchors(own, far, margin)
 
-    classes, index, sizes = torch.unique(batch.reference_labels, return_inverse=True, return_counts=True)
-    centroids = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows) / sizes[:, None]
-    known = classes != -1
     return pair_sums(
-        where, anchors, batch.labels, centroids[known], classes[known],
-        push=Hardest(), sides=sides, tensors=(torch.where(count > 0, near, torch.inf),),
+        where, anchors, batch.labels, of_classes.means, of_classes.classes,
+        push=Hardest(), sides=sides, tensors=(torch.where(of_classes.positives > 0, near, torch.inf),),
         similarity=_CENTROIDS, pairing=replace(pairing, ids=None, reference_ids=None),
     )  # fmt: skip
 
