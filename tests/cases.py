@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial, wraps
 from math import exp
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 import reference
 import reference_contrast
+import reference_logits
 import reference_margin
 import reference_pairs
 import reference_ranking
@@ -82,14 +83,38 @@ def uneven(classes):
     return [2 * (c + 1) / (classes * (classes + 1)) for c in range(classes)]
 
 
-@pair_loss
-def pc_softmax_loss(x, y, weight, *, pairing):
-    body = losses.pc_softmax_loss.__wrapped__
-    return body(x, y, weight, weight[:, 0], prior=uneven(len(weight)), pairing=pairing)
+def for_classes(options, classes):
+    """Options with numbers for each class, made by functions of how many there are."""
+    return {name: given(classes) if callable(given) else given for name, given in options.items()}
 
 
-def pc_softmax_loops(x, y, weight):
-    return reference.softmax(x, y, weight, [w[0] for w in weight], prior=uneven(len(weight)))
+def some_missing(classes):
+    return [c % 5 for c in range(classes)]
+
+
+@cache
+def of_classifier(loss):
+    """A loss on logits as one of class weights; their first column is the bias."""
+    body = loss.__wrapped__
+
+    @pair_loss
+    @wraps(body)
+    def on_weights(x, y, weight, *, pairing, **options):
+        weight = torch.as_tensor(weight)
+        options = for_classes(options, len(weight))
+        return body(losses.LinearLogits(x, weight, weight[:, 0]), y, **options, pairing=pairing)
+
+    return on_weights
+
+
+def of_logits(loops, **options):
+    """Plain loops on logits as some on class weights."""
+
+    def on_weights(x, y, weight):
+        logits = [[reference.dot(row, w) + w[0] for w in weight] for row in x]
+        return loops(logits, y, **for_classes(options, len(weight)))
+
+    return on_weights
 
 
 @pair_loss
@@ -246,7 +271,14 @@ CASES = [
          {"label_smoothing": 0.1}, classes=101, similarity="dot"),
     Case("normalized-softmax", losses.normalized_softmax_loss,
          partial(reference.softmax, temperature=0.05, similarity="cosine"), classes=101),
-    Case("pc-softmax", pc_softmax_loss, pc_softmax_loops, classes=101, similarity="dot"),
+    Case("pc-softmax", of_classifier(losses.pc_softmax_loss), of_logits(reference_logits.softmax, prior=uneven),
+         {"prior": uneven}, classes=101, similarity="dot"),
+    Case("logit-adjusted", of_classifier(losses.logit_adjusted_loss),
+         of_logits(reference_logits.adjusted, prior=uneven, strength=1.5), {"prior": uneven, "strength": 1.5},
+         classes=101, similarity="dot"),
+    Case("balanced-softmax", of_classifier(losses.balanced_softmax_loss),
+         of_logits(reference_logits.balanced, counts=some_missing, unseen=0.1),
+         {"counts": some_missing, "unseen": 0.1}, classes=101, similarity="dot"),
     Case("center", center_loss, center_loops, classes=101, similarity="dot"),
     Case("pce", pce_loss, pce_loops, classes=101, similarity="dot"),
     Case("snr-contrastive", losses.snr_contrastive_loss, reference_pairs.snr_contrastive, similarity="negative_snr"),

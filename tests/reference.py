@@ -179,7 +179,7 @@ def batch_hard_triplet(x, y, rx=None, ry=None, margin=0.1, similarity="cosine"):
     )
 
 
-def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, similarity="dot", prior=None):
+def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, similarity="dot"):
     sim = SIMILARITIES[similarity]
     pull, push = [], []
     for a, label in zip(x, y, strict=True):
@@ -187,8 +187,7 @@ def softmax(x, y, weight, bias=None, temperature=1.0, label_smoothing=0.0, simil
         labelled = 0 <= label < len(weight)
         smooth = (1 - label_smoothing) * logits[label] + label_smoothing * mean(logits) if labelled else 0.0
         pull.append(-smooth)
-        counted = [f + log(p) for f, p in zip(logits, prior, strict=True)] if prior else logits
-        push.append(logsumexp(counted) if labelled else 0.0)
+        push.append(logsumexp(logits) if labelled else 0.0)
     return mean(pull), mean(push)
 
 

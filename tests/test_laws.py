@@ -14,6 +14,7 @@ from cases import CASES, DIVIDED, EXACT, PAIRS, names
 from mimetric import catalog, losses, named
 from mimetric.core.errors import InputError
 from mimetric.core.similarity import SIMILARITIES
+from mimetric.losses import LinearClassifier
 from strategies import batches, compared
 
 over = partial(pytest.mark.parametrize, "case", ids=names)
@@ -403,7 +404,8 @@ def test_module_form_has_the_options_of_its_function(entry):
         module.named_parameters()
     )  # class weights are positional, learned options have their names
     learned = {name: weights.pop(name) for name in entry.options if name in weights}
-    torch.testing.assert_close(module(x, y), entry.module.function(x, y, *weights.values(), **learned))
+    data = (module.logits(x), y) if isinstance(module, LinearClassifier) else (x, y, *weights.values())
+    torch.testing.assert_close(module(x, y), entry.module.function(*data, **learned))
     if module.sides is not None:
         torch.testing.assert_close(sum(module.sides(x, y)), module(x, y))
     assert all(f"{name}=" in repr(module) for name in entry.options)

@@ -1,4 +1,4 @@
-"""The objectives: what each compares, what its two sides are, which paper it is from."""
+"""The losses: what each compares, what its two sides are, which paper it is from, and what it takes beside labels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import losses
-from .core.objective import Objective
+from .core.objective import Bound
 
 _FAMILIES = {
     "classifier": {
         "proxy",
-        "logits",
+        "prior",
         "regression",
         "unified",
         "hyperspherical",
@@ -35,7 +35,7 @@ _FAMILIES = {
 class Entry:
     """One objective, as the table of objectives shows it."""
 
-    module: type[Objective]
+    module: type[Bound]
     references: str  # what an anchor is compared with: names the family
     tightness: str
     contrast: str
@@ -99,7 +99,11 @@ _ENTRIES = (
           "Movshovitz-Attias 2017, arXiv:1703.07464"),
     Entry(losses.ProxyAnchorLoss, "rows, of proxies", "mean log(1 + sum exp(- alpha (s - m))) of proxies with rows",
           "mean log(1 + sum exp(alpha (s + m))) of all proxies", "Kim 2020, arXiv:2003.13911"),
-    Entry(losses.PCSoftmaxLoss, "class weights", "- f_y", "log sum_c p_c exp f_c", "Qin 2021, arXiv:2106.10471"),
+    Entry(losses.PCSoftmaxLoss, "logits", "- f_y", "log sum_c p_c exp f_c", "Qin 2021, arXiv:2106.10471"),
+    Entry(losses.LogitAdjustedLoss, "logits", "- g_y, g_c = f_c + tau log p_c", "log sum_c exp g_c",
+          "Menon 2021, arXiv:2007.07314"),
+    Entry(losses.BalancedSoftmaxLoss, "logits", "- f_y - log n_y", "log sum_c n_c exp f_c",
+          "Ren 2020, arXiv:2007.10740"),
     Entry(losses.SPCELoss, "class sums", "- f_y", "log sum_c exp f_c", "Boudiaf 2020, arXiv:2003.08983"),
     Entry(losses.ContrastiveLoss, "batch", "mean [a - s]+ of positives", "mean [s - b]+ of negatives",
           "Hadsell 2006"),

@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 
 from .catalog import entries
+from .core.classifier import LinearClassifier, LogitsLoss
 from .core.errors import InputError, did_you_mean
 from .core.mined import Mining
-from .core.objective import Objective, ObjectiveSum
+from .core.objective import Bound, Objective, ObjectiveSum
 from .core.pairs import Pairing
 from .core.similarity import SIMILARITIES
 from .mining import (
@@ -120,15 +121,17 @@ def create(chosen: Chosen | str, *, width: int, num_classes: int) -> Objective |
     if isinstance(chosen, str):
         [chosen] = parse_objectives(chosen)
     parts = [(term.factor, _module(term, width, num_classes)) for term in chosen.terms]
-    return parts[0][1] if len(parts) == 1 and parts[0][0] == 1 else ObjectiveSum(parts)
+    [(factor, first), *others] = parts
+    return first if isinstance(first, Objective) and factor == 1 and not others else ObjectiveSum(parts)
 
 
-def _module(term: Term, width: int, num_classes: int) -> Objective:
+def _module(term: Term, width: int, num_classes: int) -> Bound:
     entry = entries()[term.name]
     options = _read_options(term)
     asked = inspect.signature(entry.module).parameters
     sizes = {name: size for name, size in (("width", width), ("num_classes", num_classes)) if name in asked}
-    return entry.module(**sizes, **options)
+    made = entry.module(**sizes, **options)
+    return LinearClassifier(made, width, num_classes) if isinstance(made, LogitsLoss) else made
 
 
 def _term(text: str) -> Term:

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from mimetric import catalog, named
+from mimetric.core.classifier import LogitsLoss
 
 WIDTH, CLASSES = 6, 5
 WITH_WEIGHTS = [
-    name for name, entry in catalog.entries().items() if "num_classes" in inspect.signature(entry.module).parameters
+    name for name, entry in catalog.entries().items()
+    if "num_classes" in inspect.signature(entry.module).parameters or issubclass(entry.module, LogitsLoss)
 ]  # fmt: skip
 over = pytest.mark.parametrize("name", WITH_WEIGHTS)
 

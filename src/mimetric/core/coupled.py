@@ -20,7 +20,7 @@ from .blocks import Problem
 from .classes import Classes, Relation
 from .errors import InputError
 from .forms import Form
-from .pairs import Pairing, PairSums, check_pairs, check_ungraded
+from .pairs import Pairing, PairSums, check_pairs, check_takes_no, check_ungraded
 from .passes import near_and_far
 from .pushes import Push
 from .reduce import Mean, Near
@@ -178,13 +178,6 @@ def coupled_sums(
     form = cast(Form, _Held(scale, blocks_held))
     described = {**vars(batch), "form": form, "similarity": similarity}
     return CoupledSums(**described, anchors=anchors, places=places, divided=divided, parts=parts)
-
-
-def check_takes_no(where: str, pairing: Pairing, *names: str) -> None:
-    """Options of a pairing that mean nothing to a loss."""
-    for name in names:
-        if getattr(pairing, name) is not None:
-            raise InputError(f"{where}: takes no {name}; leave it out of the pairing")
 
 
 def check_class_ids(batch: PairSums) -> None:

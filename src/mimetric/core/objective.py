@@ -1,8 +1,8 @@
-"""The module form of a loss: its options, and its class weights where it has any."""
+"""The module form of a loss: its options, and its class weights where it has any; and sums of such."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
@@ -10,18 +10,10 @@ from torch import Tensor, nn
 from .errors import InputError
 
 
-class Objective(nn.Module):
-    """Options bound to a loss function.
+class Bound(nn.Module):
+    """Options bound to a function: a parameter that has the name of an option is learned in its place."""
 
-    Called as `objective(embeddings, labels, references=None, reference_labels=None)`.  A parameter that has the
-    name of an option is learned in its place.  Any other is class weights: an objective with such compares
-    embeddings with those, handed to its function in the order in which they were registered, and takes no
-    references.  A loss without two sides has None for `sides`.
-
-    Objectives add up: ``a + 0.1 * b`` is an :class:`ObjectiveSum`.
-    """
-
-    function: ClassVar[Any]  # a PairLossFunction, as a staticmethod
+    function: ClassVar[Any]  # as a staticmethod
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -33,10 +25,33 @@ class Objective(nn.Module):
         learned = {name: value for name, value in self.named_parameters() if name in self._options}
         return self._options | learned
 
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+
+    def __add__(self, other: Bound | ObjectiveSum) -> ObjectiveSum:
+        return ObjectiveSum([(1.0, self)]) + other
+
+    def __mul__(self, factor: float) -> ObjectiveSum:
+        return ObjectiveSum([(float(factor), self)])
+
+    __rmul__ = __mul__
+
+
+class Objective(Bound):
+    """A loss of embeddings and labels, which is what a training loop takes.
+
+    Called as `objective(embeddings, labels, references=None, reference_labels=None)`.  A parameter that
+    has no option's name is class weights: an objective with such compares embeddings with those, handed to its
+    function in the order in which they were registered, and takes no references.  A loss without two sides has None
+    for `sides`.
+
+    Objectives add up: ``a + 0.1 * b`` is an :class:`ObjectiveSum`.
+    """
+
     @property
     def takes_references(self) -> bool:
         """Whether it compares embeddings with references, and not with class weights of its own."""
-        return not self._class_weights()
+        return not self.class_weights()
 
     def forward(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
@@ -51,33 +66,46 @@ class Objective(nn.Module):
         against = self._against(references, reference_labels)
         return cast(tuple[Tensor, Tensor], self.function.sides(embeddings, labels, *against, **self.options))
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
-
-    def __add__(self, other: Objective | ObjectiveSum) -> ObjectiveSum:
-        return ObjectiveSum([(1.0, self)]) + other
-
-    def __mul__(self, factor: float) -> ObjectiveSum:
-        return ObjectiveSum([(float(factor), self)])
-
-    __rmul__ = __mul__
-
     def _against(self, references: Any, reference_labels: Any) -> tuple[Any, ...]:
-        weights = self._class_weights()
+        weights = self.class_weights()
         if weights and references is not None:
             raise InputError(
                 f"{type(self).__name__}: takes no references, it compares embeddings with its own weights"
             )
         return weights or (references, reference_labels)
 
-    def _class_weights(self) -> tuple[Tensor, ...]:
+    def class_weights(self) -> tuple[Tensor, ...]:
+        """The learned numbers that stand for classes, in the order of its function's arguments."""
         return tuple(value for name, value in self.named_parameters() if name not in self._options)
+
+
+class Regularizer(Objective):
+    """A function of the rows of a batch alone: labels and references are not looked at."""
+
+    sides = None  # type: ignore[assignment]
+
+    def forward(
+        self,
+        embeddings: Any,
+        labels: Any = None,  # noqa: ARG002
+        references: Any = None,  # noqa: ARG002
+        reference_labels: Any = None,  # noqa: ARG002
+    ) -> Tensor:
+        return cast(Tensor, self.function(embeddings, **self.options))
+
+
+class WeightRegularizer(Bound):
+    """A function of class weights: called as `regularizer(weight)`, or added to an objective that has such."""
+
+    def forward(self, weight: Any) -> Tensor:
+        return cast(Tensor, self.function(weight, **self.options))
 
 
 class ObjectiveSum(nn.Module):
     """Objectives on the same embeddings, times factors, added; made by ``a + 0.1 * b``.
 
-    References go to those objectives that compare with references, class weights to those that own them.
+    References go to those objectives that compare with references, class weights to those that own them, and the
+    first class weights of all to regularizers of class weights.
 
     >>> import torch
     >>> from mimetric.losses import ContrastiveLoss, SupConLoss
@@ -87,36 +115,33 @@ class ObjectiveSum(nn.Module):
     True
     """
 
-    def __init__(self, parts: Sequence[tuple[float, Objective]]) -> None:
+    def __init__(self, parts: Sequence[tuple[float, Bound]]) -> None:
         super().__init__()
         self.factors = [factor for factor, _ in parts]
         self.objectives = nn.ModuleList(objective for _, objective in parts)
-        if any(objective.sides is None for _, objective in parts):
+        if any(getattr(objective, "sides", None) is None for _, objective in parts):
             self.sides = None  # type: ignore[assignment, method-assign]
 
     def forward(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
     ) -> Tensor:
-        found = [
-            one(embeddings, labels, *against) for one, against in self._parts(references, reference_labels)
-        ]
-        return cast(Tensor, sum(factor * value for factor, value in zip(self.factors, found)))
+        batch = (embeddings, labels, references, reference_labels)
+        return cast(Tensor, sum(factor * one(*self._data(one, *batch)) for factor, one in self._weighted()))
 
     def sides(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
     ) -> tuple[Tensor, Tensor]:
         """(tightness, contrast): two scalars that add up to the loss."""
-        found = [
-            one.sides(embeddings, labels, *against)
-            for one, against in self._parts(references, reference_labels)
-        ]
-        tightness, contrast = (sum(f * side for f, side in zip(self.factors, sides)) for sides in zip(*found))
+        batch = (embeddings, labels, references, reference_labels)
+        weighted = [(factor, cast(Objective, one)) for factor, one in self._weighted()]
+        found = [[factor * side for side in one.sides(*self._data(one, *batch))] for factor, one in weighted]
+        tightness, contrast = (sum(sides) for sides in zip(*found))
         return cast(Tensor, tightness), cast(Tensor, contrast)
 
     def extra_repr(self) -> str:
         return f"factors={self.factors}"
 
-    def __add__(self, other: Objective | ObjectiveSum) -> ObjectiveSum:
+    def __add__(self, other: Bound | ObjectiveSum) -> ObjectiveSum:
         return ObjectiveSum([*self._weighted(), *(other * 1.0)._weighted()])
 
     def __mul__(self, factor: float) -> ObjectiveSum:
@@ -124,9 +149,27 @@ class ObjectiveSum(nn.Module):
 
     __rmul__ = __mul__
 
-    def _weighted(self) -> list[tuple[float, Objective]]:
-        return [(factor, cast(Objective, one)) for factor, one in zip(self.factors, self.objectives)]
+    def _weighted(self) -> list[tuple[float, Bound]]:
+        return [(factor, cast(Bound, one)) for factor, one in zip(self.factors, self.objectives)]
 
-    def _parts(self, references: Any, reference_labels: Any) -> Iterator[tuple[Objective, tuple[Any, ...]]]:
-        for _, objective in self._weighted():
-            yield objective, ((references, reference_labels) if objective.takes_references else ())
+    def _data(
+        self, one: Bound, embeddings: Any, labels: Any, references: Any, reference_labels: Any
+    ) -> tuple[Any, ...]:
+        """What a part is called with."""
+        if isinstance(one, WeightRegularizer):
+            return (self._class_weights(one),)
+        if cast(Objective, one).takes_references:
+            return embeddings, labels, references, reference_labels
+        return embeddings, labels
+
+    def _class_weights(self, regularizer: WeightRegularizer) -> Tensor:
+        found = (
+            weight for one in self.objectives if isinstance(one, Objective) for weight in one.class_weights()
+        )
+        weight = next(found, None)
+        if weight is None:
+            raise InputError(
+                f"{type(regularizer).__name__}: regularizes class weights; add it to an objective that has such, "
+                "as in normalized-softmax"
+            )
+        return weight

@@ -152,6 +152,13 @@ def check_pairs(
     return embeddings, labels, references, others
 
 
+def check_takes_no(where: str, pairing: Pairing, *names: str) -> None:
+    """Options of a pairing that mean nothing to a loss."""
+    for name in names:
+        if getattr(pairing, name) is not None:
+            raise InputError(f"{where}: takes no {name}; leave it out of the pairing")
+
+
 def check_ungraded(where: str, pairing: Pairing) -> None:
     """Refuse relevance, for losses that rank positives or compare them with each other."""
     if pairing.related is not None and pairing.related.is_floating_point():
@@ -189,6 +196,29 @@ def check_pairs_apart(
         ids = torch.arange(len(labels), device=labels.device) if pairing.ids is None else pairing.ids
         pairing = replace(pairing, ids=ids, reference_ids=ids)
     return rows[0], labels, rows[-1], others, replace(pairing, similarity="dot")
+
+
+def average_of(where: str, pairing: Pairing, anchors: Tensor) -> Average:
+    """Reduction and weights of a pairing, for anchors (n, ...)."""
+    given = pairing.weights
+    if given is None:
+        return Average(pairing.reduction)
+    if given.shape != (len(anchors),) or not given.is_floating_point():
+        raise InputError(
+            f"{where}: weights must be floating point of shape ({len(anchors)},), one for each anchor, "
+            f"got {str(given.dtype).removeprefix('torch.')} of shape {tuple(given.shape)}"
+        )
+    return Average(pairing.reduction, given.detach().to(anchors))
+
+
+class Described(Protocol):
+    """A loss on given data, described and not yet computed."""
+
+    def total(self) -> Tensor:
+        """Tightness + contrast, a scalar, or one number for each anchor."""
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """(tightness, contrast), each with its own gradient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +278,7 @@ class PairSums:
             product_type=self._product_type(similarity),
             block=self.pairing.block,
             wants_gradient=torch.is_grad_enabled(),
-            average=Average(self.pairing.reduction, self._weights(lifted.anchors)),
+            average=average_of(self.where, self.pairing, lifted.anchors),
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 
@@ -275,17 +305,6 @@ class PairSums:
         if self.labels.ndim == 2:
             return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
         return Classes(self.labels, self.reference_labels, ids, other_ids)
-
-    def _weights(self, anchors: Tensor) -> Tensor | None:
-        given = self.pairing.weights
-        if given is None:
-            return None
-        if given.shape != (len(anchors),) or not given.is_floating_point():
-            raise InputError(
-                f"{self.where}: weights must be floating point of shape ({len(anchors)},), one for each anchor, "
-                f"got {str(given.dtype).removeprefix('torch.')} of shape {tuple(given.shape)}"
-            )
-        return given.detach().to(anchors)
 
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""
@@ -320,7 +339,7 @@ class PairLossFunction(Protocol[_Options]):
         """(tightness, contrast): two scalars that add up to the loss, each with its own gradient."""
 
 
-def pair_loss(body: Callable[_Options, PairSums]) -> PairLossFunction[_Options]:
+def pair_loss(body: Callable[_Options, Described]) -> PairLossFunction[_Options]:
     """Makes the description of a loss a function: `loss(...)` adds its sides, `loss.sides(...)` hands them out."""
 
     @wraps(body)

@@ -3,6 +3,8 @@
 ``loss(embeddings, labels, ...)`` is a scalar; ``loss.sides(...)`` its tightness and contrast.
 """
 
+from ..core.classifier import LinearClassifier
+from ..core.logits import LinearLogits
 from ..core.pairs import Pairing, pair_weights
 from .adaptive_margin import (
     AdaFaceLoss,
@@ -33,7 +35,6 @@ from .explicit import (
 )
 from .hyperspherical import HypersphericalLoss, hyperspherical_loss, novel_class_weights
 from .lifted import HistogramLoss, LiftedStructureLoss, histogram_loss, lifted_structure_loss
-from .logits import PCSoftmaxLoss, pc_softmax_loss
 from .mahalanobis import (
     MaxMahalanobisCenterLoss,
     MaxMahalanobisSoftmaxLoss,
@@ -66,6 +67,14 @@ from .pair import (
     multi_similarity_loss,
     snr_contrastive_loss,
     squared_contrastive_loss,
+)
+from .prior import (
+    BalancedSoftmaxLoss,
+    LogitAdjustedLoss,
+    PCSoftmaxLoss,
+    balanced_softmax_loss,
+    logit_adjusted_loss,
+    pc_softmax_loss,
 )
 from .prototype import ProtoTripletLoss, proto_triplet_loss
 from .prototypical import PrototypicalLoss, prototypical_loss
@@ -150,6 +159,7 @@ __all__ = [
     "AnglELoss",
     "AngularLoss",
     "ArcFaceLoss",
+    "BalancedSoftmaxLoss",
     "BatchHardTripletLoss",
     "BinomialDevianceLoss",
     "CenterLoss",
@@ -176,6 +186,9 @@ __all__ = [
     "KLDistillationLoss",
     "LargeMarginSoftmaxLoss",
     "LiftedStructureLoss",
+    "LinearClassifier",
+    "LinearLogits",
+    "LogitAdjustedLoss",
     "MagFaceLoss",
     "MarginLoss",
     "MarginMSELoss",
@@ -225,6 +238,7 @@ __all__ = [
     "angle_loss",
     "angular_loss",
     "arcface_loss",
+    "balanced_softmax_loss",
     "batch_hard_triplet_loss",
     "binomial_deviance_loss",
     "center_loss",
@@ -253,6 +267,7 @@ __all__ = [
     "kl_distillation_loss",
     "large_margin_softmax_loss",
     "lifted_structure_loss",
+    "logit_adjusted_loss",
     "magface_loss",
     "margin_loss",
     "margin_mse_loss",

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_rows
 from ..core.class_terms import shifted_cosine
-from ..core.coupled import check_takes_no
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_sums
+from ..core.pairs import Pairing, PairSums, check_takes_no, pair_sums
 from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, normalized
 from ..core.terms import FINITE, FullPrecision, LogSumExp, Term

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_rows
-from ..core.coupled import check_takes_no
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
 from ..core.pooled import pooled_logsumexp
 from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, normalized

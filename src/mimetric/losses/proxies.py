@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
-from ..core.coupled import check_takes_no
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
 from ..core.reduce import Mean, Near, log_add
 from ..core.similarity import normalized
 from ..core.terms import FullPrecision, LogSumExp

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
-from ..core.coupled import Data, Parts, check_takes_no, coupled_sums
+from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs, pair_loss, pair_sums
+from ..core.pairs import Pairing, PairSums, check_pairs, check_takes_no, pair_loss, pair_sums
 from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near, log_add
 from ..core.terms import FullPrecision, Hardest, LogSumExp, Term

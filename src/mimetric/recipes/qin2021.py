@@ -29,7 +29,7 @@ from mimetric.core.checks import check_positive
 from mimetric.core.errors import InputError
 from mimetric.data.sources import LabelledData, load_data
 from mimetric.estimators import classifier_information, known, softmax_information
-from mimetric.losses import CrossEntropyLoss, PCSoftmaxLoss
+from mimetric.losses import CrossEntropyLoss, LinearClassifier, PCSoftmaxLoss
 from mimetric.metrics import class_scores
 from mimetric.models.encoders import embed
 from mimetric.train.recipe import Claim
@@ -106,7 +106,7 @@ def gaussians(options: Options, width: int) -> dict[str, float]:
     start = nn.Sequential(nn.Linear(width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
                           nn.Linear(100, 100), nn.ReLU())  # fmt: skip
 
-    def scores(loss: CrossEntropyLoss | PCSoftmaxLoss) -> Tensor:
+    def scores(loss: CrossEntropyLoss | LinearClassifier) -> Tensor:
         net = deepcopy(start)
         adam = torch.optim.Adam([*net.parameters(), *loss.parameters()], lr=1e-3)
         for batch in torch.randint(len(y), (options.steps, 500)):
@@ -116,7 +116,7 @@ def gaussians(options: Options, width: int) -> dict[str, float]:
         return F.linear(embed(net, test_x), loss.weight, loss.bias)
 
     plain = scores(CrossEntropyLoss(100, len(CENTERS)))
-    corrected = scores(PCSoftmaxLoss(100, len(CENTERS), prior=SHARES))
+    corrected = scores(LinearClassifier(PCSoftmaxLoss(prior=SHARES), 100, len(CENTERS)))
     # Only the direction of (1, ..., 1) tells classes apart; along it centers are sqrt(width) times as far.
     return {
         "truth": known.LabelledGaussians(
@@ -151,7 +151,7 @@ def images(data: LabelledData, options: Options, seed: int) -> dict[str, float]:
         nn.Linear(64 * (x.shape[2] // 4) * (x.shape[3] // 4), 128), nn.ReLU(),
     )  # fmt: skip
 
-    def scores(loss: CrossEntropyLoss | PCSoftmaxLoss) -> Tensor:
+    def scores(loss: CrossEntropyLoss | LinearClassifier) -> Tensor:
         net = deepcopy(start)
         sgd = torch.optim.SGD([*net.parameters(), *loss.parameters()], lr=0.05, momentum=0.9)
         for batch in train[torch.randint(len(train), (options.image_steps, 64))]:
@@ -162,7 +162,7 @@ def images(data: LabelledData, options: Options, seed: int) -> dict[str, float]:
 
     plain, corrected = (
         scores(CrossEntropyLoss(128, len(prior))),
-        scores(PCSoftmaxLoss(128, len(prior), prior=prior)),
+        scores(LinearClassifier(PCSoftmaxLoss(prior=prior), 128, len(prior))),
     )
     shift = prior.log().float()
 
