@@ -129,15 +129,21 @@ def main() -> None:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads; nats over {options.draws} draws, fitted ones "
         f"over {min(options.draws, SLOW_DRAWS)}"
     )
-    print(f"{'task':40}{'rows':>6}{'truth':>7}  {'estimate':18}{'bias':>8}{'spread':>8}{'seconds':>9}")
+    print(f"{'task':40}{'rows':>6}{'truth':>7}  {'estimate':18}{'bias':>9}{'spread':>9}{'seconds':>9}")
     for name, task, groups in (one for one in TASKS if options.only in one[0]):
         truth = task.information
         for rows, group in product(options.rows, groups):
             draws = min(options.draws, SLOW_DRAWS) if group is FITTED else options.draws
             for estimate, function in group.items():
                 bias, spread, seconds = measured(function, task, rows, draws, truth)
-                row = f"{name:40}{rows:>6}{truth:>7.2f}  {estimate:18}{bias:>+8.2f}{spread:>8.2f}{seconds:>9.3f}"
+                row = f"{name:40}{rows:>6}{truth:>7.2f}  {estimate:18}{in_nats(bias, '+'):>9}{in_nats(spread):>9}"
+                row += f"{seconds:>9.3f}"
                 print(row, flush=True)
+
+
+def in_nats(value: float, sign: str = "") -> str:
+    """A few digits, where a bound without a floor fell deep as well."""
+    return format(value, f"{sign}.2f" if abs(value) < 1e4 else f"{sign}.0e")
 
 
 def measured(
