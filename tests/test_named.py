@@ -79,3 +79,8 @@ def test_a_mining_by_its_name():
 def test_mistakes(text, message):
     with pytest.raises(InputError, match=message):
         parse_objectives(text)
+
+
+def test_a_loss_that_takes_more_is_called_from_python():
+    with pytest.raises(InputError, match=r"^margin-mse takes anchors, positives, negatives, a teacher's scores: call"):
+        parse_objectives("margin_mse")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import losses
-from .core.objective import Bound
 
 _FAMILIES = {
     "classifier": {
@@ -26,8 +25,10 @@ _FAMILIES = {
     },
     "pair": {"pair", "boundary", "soft", "tuplet", "lifted", "weighting"},
     "triplet": {"triplet", "soft_triplet", "drawn_triplet", "tuples", "prototype"},
-    "contrast": {"contrast", "decoupled", "reweighted", "two_view"},
+    "contrast": {"contrast", "decoupled", "reweighted", "two_view", "multi_head"},
     "ranking": {"ranking", "neighborhood"},
+    "text": {"explicit", "scores", "distill"},
+    "around others": {"matryoshka"},
 }
 
 
@@ -35,11 +36,12 @@ _FAMILIES = {
 class Entry:
     """One objective, as the table of objectives shows it."""
 
-    module: type[Bound]
+    module: Any  # a class, the loss function its `function`
     references: str  # what an anchor is compared with: names the family
     tightness: str
     contrast: str
     paper: str
+    takes: str = "embeddings, labels"
 
     @property
     def name(self) -> str:
@@ -56,7 +58,8 @@ class Entry:
     def options(self) -> dict[str, Any]:
         """Its own options and their defaults."""
         parameters = inspect.signature(self.module).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "pairing"}
+        given = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "pairing"}
+        return {name: default for name, default in given.items() if default is not inspect.Parameter.empty}
 
 
 _ENTRIES = (
@@ -188,6 +191,34 @@ _ENTRIES = (
 )  # fmt: skip
 
 
+_OTHERS = (
+    Entry(losses.MultipleNegativesRankingLoss, "positives and negatives of all", "- scale s of the own positive",
+          "log sum exp(scale s)", "Henderson 2017, arXiv:1705.00652", "anchors, positives, negatives"),
+    Entry(losses.GISTEmbedLoss, "positives, anchors and negatives of all", "- s / T of the own positive",
+          "log sum exp(s / T), less what a guide finds nearer", "Solatorio 2024, arXiv:2402.16829",
+          "anchors, positives, negatives, a guide's rows"),
+    Entry(losses.CoSENTLoss, "other pairs", "none: pairs in the order of their scores", "none", "Su 2022",
+          "pairs of rows, scores"),
+    Entry(losses.AnglELoss, "other pairs", "none: pairs in the order of their scores, by angle of complex numbers",
+          "none", "Li 2023, arXiv:2309.12871", "pairs of rows, scores"),
+    Entry(losses.OnlineContrastiveLoss, "none", "sum D^2 of hard positive pairs",
+          "sum [m - D]+^2 of hard negative pairs", "Reimers 2019", "pairs of rows, 0 or 1"),
+    Entry(losses.MarginMSELoss, "own negatives", "none: (margin - the teacher's margin)^2", "none",
+          "Hofstaetter 2020, arXiv:2010.02666", "anchors, positives, negatives, a teacher's scores"),
+    Entry(losses.KLDistillationLoss, "own candidates", "none: divergence from the teacher's softmax", "none",
+          "Hinton 2015, arXiv:1503.02531", "anchors, positives, negatives, a teacher's scores"),
+    Entry(losses.AdaptiveMultiHeadLoss, "batch", "none: NT-Xent of heads, temperatures of pairs", "none",
+          "Wang 2023, arXiv:2310.05615", "embeddings, labels, projections of its own"),
+    Entry(losses.MatryoshkaLoss, "those of its objective", "none: its objective at several widths", "none",
+          "Kusupati 2022, arXiv:2205.13147", "an objective, and what that takes"),
+)  # fmt: skip
+
+
 def entries() -> dict[str, Entry]:
-    """All objectives by name, in the order of the table."""
+    """The objectives of embeddings and labels, which `compare` trains, by name in the order of the table."""
     return {entry.name: entry for entry in _ENTRIES}
+
+
+def others() -> dict[str, Entry]:
+    """Losses that take more, and are called from Python alone."""
+    return {entry.name: entry for entry in _OTHERS}

@@ -193,16 +193,19 @@ def explain(run: Path, /, *inputs: str, out: Path) -> None:
 
 
 def objectives(*, as_json: AsJson = False) -> None:
-    """List the objectives: what an anchor is compared with, both sides of the loss, options and paper.
+    """List the losses: what they take and compare it with, both sides, options and paper.
+
+    What takes embeddings and labels is an objective of compare; the others are called from Python.
 
     Args:
         as_json: Print them as one JSON object on stdout.
     """
-    from mimetric.catalog import entries
+    from mimetric.catalog import entries, others
     from mimetric.report.table import print_objectives
 
-    facts = ("family", "references", "tightness", "contrast", "options", "paper")
-    listed = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in entries().items()}
+    facts = ("family", "takes", "references", "tightness", "contrast", "options", "paper")
+    every = entries() | others()
+    listed = {name: {fact: getattr(entry, fact) for fact in facts} for name, entry in every.items()}
     if as_json:
         for entry in listed.values():  # JSON has no infinity
             entry["options"] = {

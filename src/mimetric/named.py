@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
-from .catalog import entries
+from .catalog import entries, others
 from .core.classifier import LinearClassifier, LogitsLoss
 from .core.errors import InputError, did_you_mean
 from .core.mined import Mining
@@ -154,6 +154,8 @@ def _is_positive(text: str) -> bool:
 def _name(text: str) -> str:
     name = text.strip().replace("_", "-")
     name = ALIASES.get(name, name)
+    if name in others():
+        raise InputError(f"{name} takes {others()[name].takes}: call it from Python, see mimetric objectives")
     if name not in entries():
         raise InputError(f"unknown objective {text.strip()!r}; {did_you_mean(name, [*entries(), *ALIASES])}")
     return name

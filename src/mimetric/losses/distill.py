@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_positive, check_rows
 from ..core.errors import InputError
+from ..core.objective import Bound
 from ..core.similarity import full_precision, normalized
 
 # Neither is in the catalog of `compare`, nor on the pair engine: an anchor has a few candidates of its own and a
@@ -50,15 +51,16 @@ def margin_mse_loss(
     return margins.square().sum() / max(1, margins.numel())
 
 
-class MarginMSELoss(nn.Module):
+class MarginMSELoss(Bound):
     """Module form of :func:`margin_mse_loss`."""
 
+    function = staticmethod(margin_mse_loss)
+
     def __init__(self, *, similarity: Literal["dot", "cosine"] = "dot") -> None:
-        super().__init__()
-        self.similarity = similarity
+        super().__init__(similarity=similarity)
 
     def forward(self, anchors: Any, positives: Any, negatives: Any, scores: Any) -> Tensor:
-        return margin_mse_loss(anchors, positives, negatives, scores, similarity=self.similarity)
+        return margin_mse_loss(anchors, positives, negatives, scores, **self.options)
 
 
 def kl_distillation_loss(
@@ -106,17 +108,16 @@ def kl_distillation_loss(
     return temperature**2 * (teachers.exp() * (teachers - ours)).sum() / max(1, len(ours))
 
 
-class KLDistillationLoss(nn.Module):
+class KLDistillationLoss(Bound):
     """Module form of :func:`kl_distillation_loss`."""
 
+    function = staticmethod(kl_distillation_loss)
+
     def __init__(self, *, temperature: float = 1.0, similarity: Literal["dot", "cosine"] = "dot") -> None:
-        super().__init__()
-        self.temperature, self.similarity = temperature, similarity
+        super().__init__(temperature=temperature, similarity=similarity)
 
     def forward(self, anchors: Any, positives: Any, negatives: Any, scores: Any) -> Tensor:
-        return kl_distillation_loss(
-            anchors, positives, negatives, scores, temperature=self.temperature, similarity=self.similarity
-        )
+        return kl_distillation_loss(anchors, positives, negatives, scores, **self.options)
 
 
 def _scores(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_positive, check_rows
 from ..core.errors import InputError
 from ..core.guided import GuidedMining
+from ..core.objective import Bound
 from ..core.pairs import Pairing
 from ..core.similarity import full_precision, normalized
 from .contrast import nt_xent_loss
@@ -128,17 +129,16 @@ def multiple_negatives_ranking_loss(
     return (forward + nt_xent_loss(references[: len(x)], ids, x, ids, temperature=1 / scale)) / 2
 
 
-class MultipleNegativesRankingLoss(nn.Module):
+class MultipleNegativesRankingLoss(Bound):
     """Module form of :func:`multiple_negatives_ranking_loss`."""
 
+    function = staticmethod(multiple_negatives_ranking_loss)
+
     def __init__(self, *, scale: float = 20.0, direction: Literal["forward", "both"] = "forward") -> None:
-        super().__init__()
-        self.scale, self.direction = scale, direction
+        super().__init__(scale=scale, direction=direction)
 
     def forward(self, anchors: Any, positives: Any, negatives: Any = None) -> Tensor:
-        return multiple_negatives_ranking_loss(
-            anchors, positives, negatives, scale=self.scale, direction=self.direction
-        )
+        return multiple_negatives_ranking_loss(anchors, positives, negatives, **self.options)
 
 
 # Not in the catalog of `compare`, which has no guide.
@@ -224,8 +224,10 @@ def _all_pairs(where: str, anchors: Any, positives: Any, negatives: Any = None) 
     return torch.cat((a, p), 1), torch.cat(references)
 
 
-class GISTEmbedLoss(nn.Module):
+class GISTEmbedLoss(Bound):
     """Module form of :func:`gist_embed_loss`."""
+
+    function = staticmethod(gist_embed_loss)
 
     def __init__(
         self,
@@ -234,18 +236,9 @@ class GISTEmbedLoss(nn.Module):
         margin: float = 0.0,
         margin_kind: Literal["absolute", "relative"] = "absolute",
     ) -> None:
-        super().__init__()
-        self.temperature, self.margin, self.margin_kind = temperature, margin, margin_kind
+        super().__init__(temperature=temperature, margin=margin, margin_kind=margin_kind)
 
     def forward(
         self, anchors: Any, positives: Any, negatives: Any = None, *, guide: tuple[Any, ...]
     ) -> Tensor:
-        return gist_embed_loss(
-            anchors,
-            positives,
-            negatives,
-            guide=guide,
-            temperature=self.temperature,
-            margin=self.margin,
-            margin_kind=self.margin_kind,
-        )
+        return gist_embed_loss(anchors, positives, negatives, guide=guide, **self.options)

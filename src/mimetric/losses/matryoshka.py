@@ -83,6 +83,7 @@ class MatryoshkaLoss(nn.Module):
     torch.Size([3, 8])
     """
 
+    function = staticmethod(matryoshka_loss)
     sides = None
 
     def __init__(

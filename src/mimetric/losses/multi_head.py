@@ -240,6 +240,8 @@ class AdaptiveMultiHeadLoss(nn.Module):
     True
     """
 
+    function = staticmethod(adaptive_multi_head_loss)
+
     def __init__(
         self,
         width: int,

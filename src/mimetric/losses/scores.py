@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.checks import as_tensor, check_positive, check_rows
 from ..core.errors import InputError
+from ..core.objective import Bound
 from ..core.similarity import full_precision, normalized
 
 # None of these is in the catalog of `compare`, nor on the pair engine: what they take is a list of pairs with
@@ -47,15 +48,16 @@ def cosent_loss(first: Any, second: Any, scores: Any, *, scale: float = 20.0) ->
     return _in_order(scale * (first * second).sum(1), _gold(where, scores, first))
 
 
-class CoSENTLoss(nn.Module):
+class CoSENTLoss(Bound):
     """Module form of :func:`cosent_loss`."""
 
+    function = staticmethod(cosent_loss)
+
     def __init__(self, *, scale: float = 20.0) -> None:
-        super().__init__()
-        self.scale = scale
+        super().__init__(scale=scale)
 
     def forward(self, first: Any, second: Any, scores: Any) -> Tensor:
-        return cosent_loss(first, second, scores, scale=self.scale)
+        return cosent_loss(first, second, scores, **self.options)
 
 
 def angle_loss(first: Any, second: Any, scores: Any, *, scale: float = 20.0) -> Tensor:
@@ -97,15 +99,16 @@ def angle_loss(first: Any, second: Any, scores: Any, *, scale: float = 20.0) -> 
     return _in_order(scale * delta, _gold(where, scores, first))
 
 
-class AnglELoss(nn.Module):
+class AnglELoss(Bound):
     """Module form of :func:`angle_loss`."""
 
+    function = staticmethod(angle_loss)
+
     def __init__(self, *, scale: float = 20.0) -> None:
-        super().__init__()
-        self.scale = scale
+        super().__init__(scale=scale)
 
     def forward(self, first: Any, second: Any, scores: Any) -> Tensor:
-        return angle_loss(first, second, scores, scale=self.scale)
+        return angle_loss(first, second, scores, **self.options)
 
 
 def online_contrastive_loss(first: Any, second: Any, labels: Any, *, margin: float = 0.5) -> Tensor:
@@ -156,15 +159,16 @@ def online_contrastive_loss(first: Any, second: Any, labels: Any, *, margin: flo
     return (pull.square() + push.square()).sum()
 
 
-class OnlineContrastiveLoss(nn.Module):
+class OnlineContrastiveLoss(Bound):
     """Module form of :func:`online_contrastive_loss`."""
 
+    function = staticmethod(online_contrastive_loss)
+
     def __init__(self, *, margin: float = 0.5) -> None:
-        super().__init__()
-        self.margin = margin
+        super().__init__(margin=margin)
 
     def forward(self, first: Any, second: Any, labels: Any) -> Tensor:
-        return online_contrastive_loss(first, second, labels, margin=self.margin)
+        return online_contrastive_loss(first, second, labels, **self.options)
 
 
 def _farthest(distance: Tensor, of: Tensor, other: Tensor) -> Tensor:
