@@ -54,8 +54,28 @@ def test_arcface_past_pi(beyond, logit):
     assert loss.item() == pytest.approx(softmax(logit, sin(3)))
 
 
-def test_arcface_straight_through_is_the_gradient_of_the_authors_code():
-    # insightface: angles, the margin and cosines again under no_grad, in place, so that autograd sees the scale alone.
+@pytest.mark.parametrize(("beyond", "easy"), [("linear", False), ("easy", True)])
+def test_arcface_is_the_authors_code(beyond, easy):
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (40, 4))
+    x[:4] = -weight + 0.1 * x[:4]  # past pi - m
+    y = torch.arange(40) % 4
+    rows, classes = (t.clone().requires_grad_() for t in (x, weight))
+    logits = F.normalize(rows) @ F.normalize(classes).T
+    own = logits[torch.arange(40), y]
+    added = own * cos(0.5) - (1 - own.square()).sqrt() * sin(0.5)
+    kept, threshold = (own, 0) if easy else (own - sin(pi - 0.5) * 0.5, cos(pi - 0.5))
+    logits = logits.index_put((torch.arange(40), y), torch.where(own > threshold, added, kept))
+    theirs = F.cross_entropy(64 * logits, y)
+    a, b = (t.clone().requires_grad_() for t in (x, weight))
+    ours = losses.arcface_loss(a, y, b, beyond=beyond)
+    torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=1e-7)
+    expected = torch.autograd.grad(theirs, (rows, classes))
+    torch.testing.assert_close(torch.autograd.grad(ours, (a, b)), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_arcface_straight_through_is_the_gradient_of_code_that_takes_angles():
+    # Angles, the margin and cosines again under no_grad, in place, so that autograd sees the scale alone.
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(n, 5, dtype=torch.float64, generator=generator) for n in (8, 4))
     y = torch.arange(8) % 4

@@ -108,11 +108,11 @@ def arcface_loss(
         embeddings, labels, weight, scale, pairing: as in :func:`cosface_loss`.
         margin: m in radians, in 0..π; a number or a tensor, as there.
         beyond: past θ = π - m the cosine of the sum would rise again.  ``linear``: there it is cos θ - m sin m, as
-            in the authors' first code and pytorch-metric-learning.  ``cosine``: it rises, as in the paper's formula
-            and the authors' later code.  ``easy``: no margin past θ = π/2, their `easy_margin`.
-        grad: ``exact``, as in pytorch-metric-learning.  ``straight-through``: the gradient of the plain cosine, as in
-            the authors' later code, which writes the margin into the logits unseen by autograd; then the gradient is
-            not that of the value, and none goes to a learned margin.
+            in insightface's `ArcFace` and pytorch-metric-learning.  ``cosine``: it rises, as in the paper's formula
+            and where insightface takes angles.  ``easy``: no margin past θ = π/2, its `easy_margin`.
+        grad: ``exact``, as in both.  ``straight-through``: the gradient of the plain cosine, as where insightface
+            takes angles, which writes the margin into the logits unseen by autograd; then the gradient is not that of
+            the value, and none goes to a learned margin.
 
     Returns:
         Scalar >= 0, in nats.
