@@ -11,7 +11,7 @@ expectation over joint pairs, :math:`E_Q` over marginal ones; both are means ove
 in expectation over pairs that the critic was **not** fitted to.  On its own training pairs every lower bound can be
 far above I.
 
-Each returns a scalar float64 that has a gradient in the scores.  Each costs what its scores hold, (n, n).
+Each returns a scalar float64 that has a gradient in the scores.
 
 Reference for all but where another is named: Poole et al., ICML 2019, arXiv:1905.06922.
 """
@@ -34,8 +34,10 @@ def barber_agakov_bound(log_conditional: Any, entropy: Any) -> Tensor:
 
     .. math:: H(Y) + E_P \log q(y \mid x)
 
-    Lower bound, below I by the mean KL(p(y|x) || q(y|x)).  No bias where H(Y) is exact, else that of H(Y).  Never
-    above H(Y) for classes; no ceiling for densities.
+    Direction: lower bound in expectation, below I by the mean KL(p(y|x) || q(y|x)).
+    Bias: none where H(Y) is exact, else that of H(Y).
+    Saturation: at H(Y) for classes; none for densities, whose logs have no ceiling.
+    Cost: O(n).
 
     Args:
         log_conditional: (n,) :math:`\log q(y_i \mid x_i)` of a model that is normalized over y.
@@ -64,9 +66,14 @@ def dv_bound(scores: Any, marginal: Any = None) -> Tensor:
 
     .. math:: E_P f - \log E_Q e^f
 
-    Lower bound for expectations; **of a sample it is biased upwards**, as the log of a mean is on average below
-    the log of the expectation: by about :math:`\operatorname{Var}_Q(e^f) / (2 m)` over the squared mean, which
-    grows as :math:`e^I`: do not trust it for I near log m.  Unchanged when a number is added to all scores.
+    Unchanged when a number is added to all scores.
+
+    Direction: lower bound for expectations, not on average over samples.
+    Bias: **upwards**, as the log of a mean is on average below the log of the expectation: for m marginal pairs by
+        about :math:`\operatorname{Var}_Q(e^f) / 2 m` over the squared mean, for the best critic at least
+        :math:`(e^I - 1) / 2 m`.
+    Saturation: none, but do not trust it for I near log m.
+    Cost: O(n^2) time and memory, or O(n + m): the scores in float64 a few times; 0.01 s of one core at n = 1,000.
 
     Args:
         scores: (n, n), or (n,) of joint pairs.
@@ -94,7 +101,12 @@ def mine_bound(scores: Any, marginal: Any = None, *, log_average: Any) -> Tensor
     The gradient of the log of a batch's mean is biased.  Here the mean in its denominator is replaced by
     :math:`e^a`, an average over many batches (an exponential moving average of :math:`E_Q e^f`): for training.
 
-    Bound, bias and arguments: as :func:`dv_bound`, and
+    Direction: as :func:`dv_bound`.
+    Bias: of the value as there; of the gradient none where :math:`e^a` is the expectation.
+    Saturation: as there.
+    Cost: as there.
+
+    Arguments, returns and errors: as there, and
         log_average: a, a number; it gets no gradient.
 
     Reference: Belghazi et al., ICML 2018, arXiv:1801.04062, section 3.2.
@@ -116,9 +128,14 @@ def nwj_bound(scores: Any, marginal: Any = None) -> Tensor:
 
     .. math:: 1 + E_P f - E_Q e^f
 
-    Lower bound, without bias; its variance grows as :math:`e^I`, so for I of a few nats a sample is mostly below
-    and rarely far above.  Never above :func:`dv_bound` of the same scores.  It holds the critic to the right
-    level: adding a number to the scores changes it.
+    Never above :func:`dv_bound` of the same scores.  It holds the critic to the right level: adding a number to the
+    scores changes it.
+
+    Direction: lower bound in expectation.
+    Bias: none.  Its variance grows as :math:`e^I`, in a long tail downwards: for I of a few nats a sample is mostly
+        a little above what it is on average, and rarely far below.
+    Saturation: none, but for the best critic and m marginal pairs the tail is a nat wide from I = log m on.
+    Cost: as :func:`dv_bound`.
 
     Arguments, returns and errors: as :func:`dv_bound`.
 
@@ -136,9 +153,13 @@ def js_bound(scores: Any, marginal: Any = None) -> Tensor:
 
     .. math:: \log 2 + \tfrac12 E_P \log \sigma(f) + \tfrac12 E_Q \log \sigma(-f)
 
-    Lower bound on that divergence, without bias, of small variance; at most log 2, which it nears from I of a few
-    nats on.  It trains critics steadily (its best critic is the log density ratio too); then read I from
-    :func:`nwj_bound` or :func:`smile_bound` of the scores.
+    It trains critics steadily (its best critic is the log density ratio too); then read I from :func:`nwj_bound` or
+    :func:`smile_bound` of the scores.
+
+    Direction: lower bound in expectation on that divergence.
+    Bias: none, and the variance is small.
+    Saturation: at log 2, which it nears from I of a few nats on.
+    Cost: as :func:`dv_bound`.
 
     Arguments, returns and errors: as :func:`dv_bound`.
 
@@ -156,9 +177,13 @@ def smile_bound(scores: Any, marginal: Any = None, *, clip: float = 5.0) -> Tens
 
     .. math:: E_P f - \log E_Q e^{\max(-\tau, \min(f, \tau))}
 
-    **Neither bound**: clipping trades the variance of :func:`dv_bound` for bias, upwards where marginal scores
-    above :math:`\tau` are cut.  The joint scores are not clipped, so it does not saturate.  Equal to
-    :func:`dv_bound` when no score of a marginal pair reaches the clip.
+    Equal to :func:`dv_bound` when no score of a marginal pair reaches the clip.
+
+    Direction: **neither bound**.
+    Bias: clipping trades the variance of :func:`dv_bound` for bias, upwards where marginal scores above :math:`\tau`
+        are cut, downwards where those below :math:`-\tau` are raised.
+    Saturation: none, as the joint scores are not clipped.
+    Cost: as :func:`dv_bound`.
 
     Arguments, returns and errors: as :func:`dv_bound`, and
         clip: :math:`\tau > 0`; the paper tries 1, 5 and 10.
@@ -178,9 +203,14 @@ def infonce_bound(scores: Any) -> Tensor:
 
     .. math:: \log n + \frac1n \sum_i \log \frac{e^{f_{ii}}}{\sum_j e^{f_{ij}}}
 
-    Lower bound in expectation for every n, of small variance.  **Never above log n**: far below I as soon as I nears
-    log n.  Unchanged when a function of x is added to the scores.  It looks at rows; of the transposed
-    matrix it tells each y's own x.
+    Unchanged when a function of x is added to the scores.  It looks at rows; of the transposed matrix it tells each
+    y's own x.
+
+    Direction: lower bound in expectation for every n.
+    Bias: downwards, for the best critic by at most :math:`\log(1 + \operatorname{Var}_Q(e^{f^*}) / n)`; the variance is
+        small.
+    Saturation: **never above log n**: far below I as soon as I nears log n.
+    Cost: as :func:`dv_bound`.
 
     Args:
         scores: (n, n), n >= 2.
@@ -204,8 +234,13 @@ def tuba_bound(scores: Any, log_baseline: Any = 0.0) -> Tensor:
 
     .. math:: 1 + E_P [f(x, y) - \log a(x)] - E_Q [e^{f(x, y)} / a(x)]
 
-    Lower bound for every a > 0, without bias; best for :math:`a(x) = E_{p(y)} e^{f(x, y)}`, then every
-    function of x added to f is undone.  With a = 1 it is :func:`nwj_bound`, and its variance is as large.
+    Best for :math:`a(x) = E_{p(y)} e^{f(x, y)}`, then every function of x added to f is undone.  With a = 1 it is
+    :func:`nwj_bound`.
+
+    Direction: lower bound in expectation for every a > 0 that is not read from these scores.
+    Bias: as :func:`nwj_bound`, and the variance is as large.
+    Saturation: as there.
+    Cost: as :func:`dv_bound`.
 
     Args:
         scores: (n, n), n >= 2.
@@ -231,9 +266,15 @@ def interpolated_bound(scores: Any, log_baseline: Any = 0.0, *, alpha: float = 0
                 - E_Q \frac{e^f}{\alpha\, m(x) + (1 - \alpha)\, a(x)}
 
     with :math:`m(x)` the mean of :math:`e^f` over n - 1 of the row's scores: over the marginal ones in the last term,
-    over the own pair and all marginal ones but one, each in turn, in the first.  Lower bound in expectation.  **Never
-    above** :math:`1 + \log((n - 1) / \alpha)`; it can pass :math:`\log(n / \alpha)`, as the last term can be 0.
-    alpha = 1 is InfoNCE on n - 1 pairs, never above log(n - 1); alpha = 0 is :func:`tuba_bound`.
+    over the own pair and all marginal ones but one, each in turn, in the first.  alpha = 1 is InfoNCE on n - 1 pairs,
+    never above log(n - 1); alpha = 0 is :func:`tuba_bound`.
+
+    Direction: lower bound in expectation for every a > 0 that is not read from these scores.
+    Bias: downwards as :func:`infonce_bound` at alpha = 1, none at 0; the variance is small at 1 and that of
+        :func:`nwj_bound` at 0.
+    Saturation: **never above** :math:`1 + \log((n - 1) / \alpha)`; it can pass :math:`\log(n / \alpha)`, as the last
+        term can be 0.
+    Cost: some ten times :func:`dv_bound`.
 
     Args:
         scores: (n, n), n >= 2.
@@ -266,10 +307,14 @@ def mean_contrast_bound(scores: Any) -> Tensor:
 
     .. math:: \log 2 + \frac1n \sum_i \log \frac{e^{f_{ii}}}{e^{f_{ii}} + \frac1{n - 1} \sum_{j \ne i} e^{f_{ij}}}
 
-    Lower bound in expectation for every n: by convexity at most the mean of :func:`infonce_bound` over the n - 1
-    pairs (own, one other).  **Never above log 2**, whatever n is.  cMIM's loss is log 2 less this, with cosines of
-    codes with themselves over a temperature as scores: then I is unbounded, and the number says how far codes are
-    told apart.
+    cMIM's loss is log 2 less this, with cosines of codes with themselves over a temperature as scores: then I is
+    unbounded, and the number says how far codes are told apart.
+
+    Direction: lower bound in expectation for every n: by convexity at most the mean of :func:`infonce_bound` over
+        the n - 1 pairs (own, one other).
+    Bias: downwards, whatever the critic; more pairs do not take it away.
+    Saturation: **never above log 2**, whatever n is.
+    Cost: as :func:`dv_bound`.
 
     Args:
         scores: (n, n), n >= 2.
@@ -294,10 +339,14 @@ def club_bound(log_conditional: Any) -> Tensor:
 
     .. math:: E_P \log p(y \mid x) - E_Q \log p(y \mid x)
 
-    Upper bound, without bias, **for the true conditional density** p(y | x).  With a model in its place only while
-    q(y | x) p(x) is nearer (in KL) to the joint than to the product of the marginals; the value does not show it.
-    No ceiling, and loose: two correlated normals with I = 1 nat give 6.4.  Unchanged when a function of x or of y
-    is added, so log density ratios do as well.
+    Unchanged when a function of x or of y is added, so log density ratios do as well.
+
+    Direction: upper bound in expectation **for the true conditional density** p(y | x).  With a model in its place
+        only while q(y | x) p(x) is nearer (in KL) to the joint than to the product of the marginals; the value does
+        not show it.
+    Bias: none, but its expectation is far from I: two correlated normals with I = 1 nat give 6.4.
+    Saturation: none.
+    Cost: as :func:`dv_bound`.
 
     Args:
         log_conditional: (n, n) of :math:`\log p(y_j \mid x_i)`, n >= 2.
@@ -322,9 +371,13 @@ def l1out_bound(log_conditional: Any) -> Tensor:
 
     .. math:: \frac1n \sum_i \log \frac{p(y_i \mid x_i)}{\frac1{n - 1} \sum_{j \ne i} p(y_i \mid x_j)}
 
-    Upper bound in expectation, **for the true conditional density**; with a model in its place neither.  Never
-    above :func:`club_bound`, and nearer I with more pairs.  No ceiling.  Unchanged when a function of y is added, so
-    log density ratios do as well.
+    Never above :func:`club_bound`.  Unchanged when a function of y is added, so log density ratios do as well.
+
+    Direction: upper bound in expectation **for the true conditional density**; with a model in its place neither.
+    Bias: upwards, by nats as I nears log n: of 256 pairs of correlated normals with I = 4 it finds 7.1, of 2,000
+        pairs 4.1.
+    Saturation: none.
+    Cost: as :func:`dv_bound`.
 
     Arguments, returns and errors: as :func:`club_bound`.
 

@@ -2,8 +2,8 @@ r"""Cauchy-Schwarz divergence and information from kernels between all pairs of 
 
 .. math:: D_{CS}(p; q) = -2 \log \frac{\int p q}{\sqrt{\int p^2 \int q^2}}
 
-Closed forms for kernel density estimates, none of them an estimate of a Shannon quantity.  Kernels, class ids,
-cost and gradients: as in :mod:`mimetric.estimators.kernel`.
+Closed forms for kernel density estimates.  Kernels, class ids, memory and gradients: as in
+:mod:`mimetric.estimators.kernel`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ def cs_divergence(x: Any, y: Any, *, bandwidth: float | None = None) -> Tensor:
     .. math:: D_{CS}(p; q) = -2 \log \frac{\int p q}{\sqrt{\int p^2 \int q^2}}, \qquad
               \hat D = \log \bar K_{xx} + \log \bar K_{yy} - 2 \log \bar K_{xy}
 
-    Never negative, 0 where the sets are the same, symmetric.  **Not KL and no bound on it**, though equal to it
-    for two normals of one covariance.  Exact for the kernel density estimates of width :math:`s / \sqrt 2`: the
-    noise makes it too small.  Biased upwards on few rows, whose own pairs count.
+    Never negative, 0 where the sets are the same, symmetric.
+
+    Direction: none, **not KL and no bound on it**, though equal to it for two normals of one covariance.
+    Bias: exact for the kernel density estimates of width :math:`s / \sqrt 2`, whose noise makes it too small; upwards
+        on few rows, whose own pairs count.
+    Saturation: none, sets far apart give any value.
+    Cost: O((n + m)^2 d); n = m = 2,000 rows of width 64: 0.1 s on one core, and as much for the bandwidth.
 
     Args:
         x: (n, d) floating point.
@@ -78,8 +82,13 @@ def cs_information(
     .. math:: \log \frac{\operatorname{tr} K Q}{n^2} + \log \frac{1^T K 1 \; 1^T Q 1}{n^4}
               - 2 \log \frac{1^T K Q 1}{n^3}
 
-    Never negative, 0 where x or y is constant.  **No estimate of Shannon's I, and no bound on it.**  log n where
-    both kernels see each row alone, which narrow kernels reach whatever the data are; biased upwards on few rows.
+    Never negative, 0 where x or y is constant.
+
+    Direction: none, **no estimate of Shannon's I, and no bound on it**.
+    Bias: upwards on few rows, of independent x and y too.
+    Saturation: at log n where both kernels see each row alone, as narrow ones do whatever the data are.
+    Cost: O(n^2 d); 2,000 rows of width 64: 0.1 s on one core, three times that normalized, and 0.1 s for each
+        bandwidth.
 
     Args:
         x: (n, d) floating point rows, or (n,) integer class ids.
@@ -121,11 +130,15 @@ def conditional_cs_divergence(
     .. math:: \log \sum_{ji} W_{ji} L(y_j, y_i) + \log \sum_{ji} W_{ji} L(\hat y_j, \hat y_i)
               - 2 \log \sum_{ji} W_{ji} L(\hat y_j, y_i)
 
-    with :math:`W_{ji} = K_{ji} / D_j` and :math:`D_j = \sum_i K_{ji}^2` for the kernel K on x.  No bound on a KL
-    divergence.  0 where the prediction is y.  These weights, the paper's, are not symmetric: the value **can be
-    slightly negative**, and its gradient at prediction = y is not 0.  With ``weights="symmetric"`` (ours)
-    :math:`W_{ji} = K_{ji} / \sqrt{D_j D_i}`: never negative, and least there.  In many dimensions with a narrow
-    kernel each row is compared with itself alone.
+    with :math:`W_{ji} = K_{ji} / D_j` and :math:`D_j = \sum_i K_{ji}^2` for the kernel K on x.  0 where the prediction
+    is y.  These weights, the paper's, are not symmetric: the value **can be slightly negative**, and its gradient at
+    prediction = y is not 0.  With ``weights="symmetric"`` (ours) :math:`W_{ji} = K_{ji} / \sqrt{D_j D_i}`: never
+    negative, and least there.
+
+    Direction: none, no bound on a KL divergence.
+    Bias: of kernel density estimates: what is finer than the bandwidths is smoothed away.
+    Saturation: none; but in many dimensions with a narrow kernel on x each row is compared with itself alone.
+    Cost: O(n^2 (d + e)); 2,000 rows of width 64: 0.2 s on one core, and 0.1 s for each bandwidth.
 
     Args:
         x: (n, d) floating point, what is conditioned on.

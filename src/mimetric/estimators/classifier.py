@@ -23,9 +23,10 @@ def classifier_information(logits: Any, labels: Any) -> Tensor:
 
     .. math:: \hat I(Z; Y) = \hat H(Y) + \frac1n \sum_i \log \operatorname{softmax}(f_i)_{y_i}
 
-    A lower bound on I(Z;Y) in expectation (Barber and Agakov) on rows that the classifier was **not** fitted to, up
-    to the small downward bias of the plug-in H(Y); on its own training rows it is biased upwards.  Below H(Y), and
-    negative where the classifier is confidently wrong.
+    Direction: lower bound in expectation (Barber and Agakov) on rows that the classifier was **not** fitted to.
+    Bias: downwards by about (C - 1) / 2n, that of the plug-in H(Y); upwards on the classifier's own training rows.
+    Saturation: below the plug-in H(Y); no floor, negative where the classifier is confidently wrong.
+    Cost: O(n C), one softmax over the logits; no gradient.
 
     Args:
         logits: (n, C) floating point.
@@ -55,10 +56,13 @@ def calibrated_information(logits: Any, labels: Any, *, folds: int = 2, seed: in
     .. math:: \hat I(Z; Y) = \hat H(Y) + \frac1n \sum_i \log \operatorname{softmax}(f_i / T_i)_{y_i}
 
     :math:`T_i` is the likeliest temperature of the folds that row i is not in, each class spread over the folds evenly.
-    **Lower bound** in expectation, as :func:`classifier_information` and under the same conditions (rows that the
-    classifier was not fitted to; the small downward bias of H(Y)), and tighter wherever the classifier is too sure
-    of itself: overfitting makes logits too large, which costs cross-entropy and says nothing of the embeddings.
-    One number is fitted, so with less than some tens of rows it may be below the plain one.  Below H(Y).
+    Tighter than :func:`classifier_information` wherever the classifier is too sure of itself: overfitting makes logits
+    too large, which costs cross-entropy and says nothing of the embeddings.
+
+    Direction: lower bound in expectation, as :func:`classifier_information` and on the same rows.
+    Bias: as there; one number is fitted, so with less than some tens of rows it may be below the plain one.
+    Saturation: as there.
+    Cost: some 5 to 10 softmaxes over the logits for each fold; no gradient.
 
     Args:
         logits: (n, C) floating point; of a network trained with a prior, add its log first.
@@ -70,8 +74,6 @@ def calibrated_information(logits: Any, labels: Any, *, folds: int = 2, seed: in
         Scalar float64 in nats; nan with fewer rows than folds.
     Raises:
         InputError: as :func:`classifier_information`, or folds < 2.
-
-    Cost: some tens of softmaxes over the logits.
 
     Reference: Guo et al., ICML 2017, arXiv:1706.04599, for the temperature.
 
@@ -101,12 +103,18 @@ def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int
 
     A logistic regression on the embeddings is fitted to all folds but one and scored on that one, for each of
     the folds; each class is spread over the folds evenly.  Then :func:`classifier_information` of the held-out
-    logits: a lower bound in expectation on what the embeddings tell of the label, loose where classes
-    cannot be told apart by hyperplanes or where a probe has few rows a class to learn from.
+    logits.
 
     Embeddings are shifted, and scaled by one number, so that their mean squared norm is 1.  The penalty beside the
     sum of the cross-entropies is the squared norm of the weights over 2 C with C = 4 or 32 (scikit-learn's C):
     for each fold the one that does better on the other folds.
+
+    Direction: lower bound in expectation: every row is held out from the probe that reads it.
+    Bias: downwards where classes cannot be told apart by hyperplanes or a probe has few rows a class to learn from:
+        of 42 normal classes in 64 dimensions by 0.7 of 2.9 nats with 2,000 rows, by 1.4 with 500.
+    Saturation: below the plug-in H(Y).
+    Cost: about 100 products of the embeddings (n, d) with weights (d, classes) and back, in float32; 2,000 rows of
+        width 64 and 42 classes: 0.1 s on one core.  No gradient.
 
     Args:
         embeddings: (n, d) floating point.
@@ -119,8 +127,6 @@ def probe_information(embeddings: Any, labels: Any, *, folds: int = 2, seed: int
         Scalar float64 in nats; nan when no class has enough rows.
     Raises:
         InputError: shapes disagree, labels are not integers, values are not finite, folds < 2.
-
-    Cost: about 150 times the product of the embeddings (n, d) with weights (d, classes), in float32.
 
     >>> z = torch.tensor([[0.0], [0.1], [0.2], [0.3], [9.0], [9.1], [9.2], [9.3]])
     >>> probe_information(z, [0, 0, 0, 0, 1, 1, 1, 1]).round(decimals=2)

@@ -5,7 +5,7 @@ its log-determinant is far too small, or -inf.  How much is Ledoit and Wolf's es
 or a given number; 0 is the plain covariance.  For normal rows the log-determinant of the plain one is too small by
 :math:`\sum_{j=1}^d [\log \tfrac n2 - \psi(\tfrac{n - j}2)]`, about d (d + 3) / 2n.
 
-Computed in float64: O(n d^2 + d^3) time, O(n d + d^2) memory; a gradient where rows ask for one.
+Computed in float64, in O(n d + d^2) memory; a gradient where rows ask for one.
 
 References: Ledoit and Wolf, J. Multivariate Analysis 88(2), 2004; Cover and Thomas, Elements of Information Theory,
 chapter 8, for the rest.
@@ -29,9 +29,12 @@ def gaussian_entropy(embeddings: Any, *, shrinkage: float | None = None) -> Tens
 
     .. math:: \hat H(Z) = \tfrac d2 \log 2 \pi e + \tfrac12 \log \det \hat \Sigma
 
-    Of all distributions with one covariance the normal has the largest entropy: an **upper bound** on H(Z) for the
-    true covariance, and equal to it for normal rows.  With the plain covariance biased downwards, by half of what
-    the module states; shrinkage makes it larger, the more so the fewer rows.  No ceiling, no floor.
+    Direction: **upper bound** on H(Z) for the true covariance, as of all distributions with one covariance the normal
+        has the largest entropy; equal to it for normal rows.
+    Bias: with the plain covariance downwards, by half of what the module states; shrinkage makes it larger, the more
+        so the fewer rows.
+    Saturation: none, and no floor.
+    Cost: O(n d^2 + d^3); 2,000 rows of width 512: 0.1 s on one core.
 
     Args:
         embeddings: (n, d) floating point.
@@ -61,9 +64,13 @@ def conditional_gaussian_entropy(
               \quad \text{or} \quad \tfrac d2 \log 2 \pi e + \tfrac12 \sum_c \tfrac{n_c}n \log \det \hat \Sigma_c
 
     with one covariance within all classes (pooled: a class needs two rows), or one for each class (better where
-    classes differ in shape and have many times d rows).  **Upper bound** on H(Z|Y) for true covariances, equal for
-    normal classes; the pooled one is never below the other, both without shrinkage.  Then biased downwards, pooled by
-    about d (d + 1 + 2 C) / 4n, each class's own by d (d + 3) / 4 n_c.
+    classes differ in shape and have many times d rows).  Without shrinkage the pooled one is never below the other.
+
+    Direction: **upper bound** on H(Z|Y) for true covariances, equal to it for normal classes.
+    Bias: without shrinkage downwards, pooled by about d (d + 1 + 2 C) / 4n, each class's own by d (d + 3) / 4 n_c;
+        shrinkage makes it larger.
+    Saturation: none, and no floor.
+    Cost: O(n d^2 + d^3) pooled, O(n d^2 + C d^3) with a covariance for each class.
 
     Args:
         embeddings: (n, d) floating point.
@@ -91,12 +98,16 @@ def gaussian_label_information(
     r"""Information between rows and labels as a difference of Gaussian entropies, H(Z) - H(Z|Y).
 
     Pooled and without shrinkage, half the log of :math:`\det \Sigma_T / \det \Sigma_W`, the inverse of Wilks' lambda.
+    At least 0 without shrinkage, with it slightly below now and then.  Unchanged by shift, rotation and scale, without
+    shrinkage by every invertible linear map.
 
-    For classes that are normal with the covariances assumed an **upper bound**, for the true ones, as H(Z) is one;
-    for others neither.  It **does not stop at H(Y)**: classes far apart give any value; what exceeds H(Y) says
-    that it cannot be trusted.  Without shrinkage at least 0 and biased upwards, by about d (C - 1) / 2n pooled and
-    d (d + 3) (C - 1) / 4n with a covariance for each class; with it slightly below 0 now and then.  Unchanged by
-    shift, rotation and scale, without shrinkage by every invertible linear map.
+    Direction: **upper bound**, for true covariances, where classes are normal with those assumed, as H(Z) is one; for
+        others neither.
+    Bias: upwards, without shrinkage by about d (C - 1) / 2n pooled and d (d + 3) (C - 1) / 4n with a covariance for
+        each class; with it, of 42 normal classes in 64 dimensions, by 1.8 of 2.9 nats with 2,000 rows, by 4.0 with 500.
+    Saturation: none, it **does not stop at H(Y)**: classes far apart give any value; what exceeds H(Y) says that it
+        cannot be trusted.
+    Cost: as :func:`gaussian_entropy` and :func:`conditional_gaussian_entropy` together.
 
     Args:
         embeddings: (n, d) floating point.
@@ -126,11 +137,16 @@ def gaussian_information(x: Any, y: Any, *, shrinkage: float | None = None) -> T
 
     .. math:: \hat I(X; Y) = \tfrac12 \log \frac{\det \hat \Sigma_x \det \hat \Sigma_y}{\det \hat \Sigma_{xy}}
 
-    Exact for jointly normal rows, for the true covariance.  **For others neither bound**: it sees linear dependence
-    alone.  (A lower bound where each side is normal by itself.)  At least 0: both sides are blocks of one matrix.
-    Without shrinkage biased upwards by about :math:`d_x d_y / 2n`; shrinkage makes it smaller.
+    Columns are scaled to variance 1 first, so units change nothing; columns that do not vary are left out.  At least 0:
+    both sides are blocks of one matrix.
 
-    Columns are scaled to variance 1 first, so units change nothing; columns that do not vary are left out.
+    Direction: exact for jointly normal rows, a lower bound where each side is normal by itself, both for the true
+        covariance; **for others neither bound**: it sees linear dependence alone.
+    Bias: without shrinkage upwards by about :math:`d_x d_y / 2n`; shrinkage makes it smaller.
+    Saturation: with shrinkage :math:`\rho` at about :math:`-\tfrac12 \log 2 \rho` a dimension: by Ledoit and Wolf's
+        about :math:`\tfrac12 \log \tfrac n8` is found of a normal column and its copy, 2.8 nats of 2,000 rows.
+        Without it some 15 nats a dimension, where float64 ends, or inf.
+    Cost: as :func:`gaussian_entropy` with :math:`d = d_x + d_y`.
 
     Args:
         x: (n, d_x) floating point.
@@ -139,8 +155,7 @@ def gaussian_information(x: Any, y: Any, *, shrinkage: float | None = None) -> T
 
     Returns:
         Scalar float64 in nats >= 0; nan for fewer than two rows, or where columns of one side depend linearly on each
-        other and nothing is shrunk.  Where y is a linear map of x the truth is inf; found is inf or some 15 nats a
-        dimension, where float64 ends.
+        other and nothing is shrunk.  Where y is a linear map of x the truth is inf.
     Raises:
         InputError: wrong shapes, not finite, shrinkage outside [0, 1], or 0 with too few rows.
 

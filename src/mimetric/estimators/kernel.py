@@ -100,9 +100,13 @@ def renyi_entropy(x: Any, *, alpha: float = 1.01, bandwidth: float | None = None
 
     .. math:: S_\alpha(A) = \frac1{1 - \alpha} \log \sum_i \lambda_i(A)^\alpha, \qquad A = K / n
 
-    **No estimate of Shannon's differential entropy, and no bound on it**: a measure of its own, in 0..log n, 0
-    where all rows are equal and log n where the kernel sees each row alone.  It falls with alpha and with the
-    bandwidth.  In many dimensions with a narrow kernel it saturates at log n.
+    A measure of its own: 0 where all rows are equal, and it falls with alpha and with the bandwidth.
+
+    Direction: none, **no estimate of Shannon's differential entropy, and no bound on it**.
+    Bias: downwards on few rows, as a plug-in entropy is.
+    Saturation: at log n, where the kernel sees each row alone, as a narrow one does in many dimensions.
+    Cost: n x n memory and O(n^3) time for the eigenvalues; with alpha = 2, where the sum of their squares is that of
+        the entries, blocks as elsewhere.  2,000 rows: 0.7 s on one core.
 
     Args:
         x: (n, d) floating point rows, or (n,) integer class ids (then alpha = 1 is their plug-in entropy).
@@ -114,9 +118,6 @@ def renyi_entropy(x: Any, *, alpha: float = 1.01, bandwidth: float | None = None
     Raises:
         InputError: wrong shape or type, not finite, alpha or bandwidth <= 0, or more than 4,096 rows
             unless alpha is 2.
-
-    Cost: n x n memory and O(n^3) time for the eigenvalues; with alpha = 2, where the sum of their squares is that
-    of the entries, blocks as elsewhere.  0.7 s of one core at 2,000 rows.
 
     Reference: Sanchez Giraldo, Rao and Principe, IEEE Trans. Information Theory 61(1), 2015, arXiv:1211.2459.
 
@@ -133,9 +134,12 @@ def renyi_information(
 
     .. math:: I_\alpha = S_\alpha(A) + S_\alpha(B) - S_\alpha\Bigl(\frac{A \circ B}{\operatorname{tr} A \circ B}\Bigr)
 
-    **No estimate of Shannon's I, and no bound on it.**  At most the smaller of the two entropies, and so at most
-    log n, which narrow kernels reach whatever the data are.  At alpha = 1 never negative, elsewhere it can be
-    slightly (at alpha = 2 most).  Biased upwards on few rows: independent x and y do not give 0.
+    At alpha = 1 never negative, elsewhere it can be slightly (at alpha = 2 most).
+
+    Direction: none, **no estimate of Shannon's I, and no bound on it**.
+    Bias: upwards on few rows: independent x and y do not give 0.
+    Saturation: at the smaller of the two entropies, so at log n, which narrow kernels reach whatever the data are.
+    Cost: three times :func:`renyi_entropy`.
 
     Args:
         x: (n, d) floating point rows, or (n,) integer class ids.
@@ -144,7 +148,7 @@ def renyi_information(
         bandwidth: > 0, of the kernel on x; None is :func:`median_bandwidth`.
         y_bandwidth: the same on y.
 
-    Returns, Raises, Cost, Reference: as :func:`renyi_entropy`; lengths that disagree raise too.
+    Returns, Raises, Reference: as :func:`renyi_entropy`; lengths that disagree raise too.
 
     >>> renyi_information(torch.tensor([[0.0], [0.0], [99.0], [99.0]]), [0, 0, 1, 1], bandwidth=1.0)
     tensor(0.6931, dtype=torch.float64)
@@ -167,12 +171,17 @@ def hsic(
 
     .. math:: \frac1{n^2} \operatorname{tr}(K H L H), \qquad H = I - \tfrac1n 1 1^T
 
-    **Not in nats and no bound on I**; 0 only for independent variables (with these kernels, of the distribution),
-    so a test of dependence.  Biased upwards by O(1/n), never negative; at most 1.  ``unbiased=True`` is Song's
-    form, from pairs of different rows, which can be negative:
+    0 only for independent variables (with these kernels, of the distribution), so a test of dependence; never
+    negative.  ``unbiased=True`` is Song's form, from pairs of different rows, which can be negative:
 
     .. math:: \frac1{n (n - 3)} \Bigl[\operatorname{tr}(\tilde K \tilde L)
               + \frac{1^T \tilde K 1 \; 1^T \tilde L 1}{(n - 1)(n - 2)} - \frac2{n - 2} 1^T \tilde K \tilde L 1\Bigr]
+
+    Direction: none, **not in nats and no bound on I**.
+    Bias: upwards by O(1/n), in Song's form none.
+    Saturation: at 1/4, that of two groups alike in size and far apart (Song's form above it on few rows); kernels
+        that see each row alone give (n - 1) / n^2 whatever the data are, Song's form 0.
+    Cost: O(n^2 d); 2,000 rows of width 64: 0.1 s on one core, and 0.1 s for each bandwidth.
 
     Args:
         x: (n, d) floating point rows, or (n,) integer class ids.

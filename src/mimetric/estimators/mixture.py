@@ -1,6 +1,7 @@
 r"""Bounds on entropy and information of rows under Gaussian noise: mixtures of normals, in nats.
 
-Computed in float64 and in blocks of rows: O(n^2 d) time, O(n d) memory.
+Computed in float64 and in blocks of rows: O(n^2 d) time, O(n d) memory.  A gradient in rows that ask for one (then
+the blocks are kept, n x n); Scott's bandwidth has none.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ def mixture_entropy(embeddings: Any, *, bandwidth: float | None = None) -> Inter
     .. math:: \frac d2 \log(2 \pi e s^2) - \frac1n \sum_i \log \frac1n \sum_j e^{-|z_i - z_j|^2 / c s^2},
               \qquad c = 8 \text{ below}, \; c = 2 \text{ above}
 
-    Both **bounds hold exactly for the mixture** of :math:`N(z_i, s^2 I)`: the lower one by the Bhattacharyya
-    distances of its parts, the upper one by their KL divergences.  They meet where parts are equal or far apart.
-    As an estimate of the entropy of what the rows were drawn from the mixture is biased: upwards by the noise,
-    downwards because its parts stand on the rows (at most :math:`\log n` above one part's entropy).
+    The lower one is by the Bhattacharyya distances of the parts :math:`N(z_i, s^2 I)`, the upper one by their KL
+    divergences.  They meet where parts are equal or far apart.
+
+    Direction: lower and upper bound, **exact for the mixture**; neither for what the rows were drawn from.
+    Bias: against what the rows were drawn from upwards by the noise, downwards because the parts stand on the rows.
+    Saturation: :math:`\log n` above the entropy of one part, where each row stands alone.
+    Cost: of n^2 kernel values; 2,000 rows of width 64: 0.05 s on one core.
 
     Args:
         embeddings: (n, d) floating point.
@@ -63,12 +67,14 @@ def mixture_information(embeddings: Any, labels: Any, *, bandwidth: float | None
     .. math:: \underline H(Z) - \overline H(Z | Y) \;\le\; I(Z + N(0, s^2 I); Y)
               \;\le\; \overline H(Z) - \underline H(Z | Y)
 
-    with the bounds of :func:`mixture_entropy` on the mixture of all rows and on that of each class, cut to
-    0..H(Y).  They **hold exactly for the mixture**, whose information the noise makes smaller than I(Z;Y), and the
-    finite number of rows larger.  It saturates at H(Y) for a small bandwidth and at 0 for a large one: state it
-    with the number.  In many dimensions Scott's bandwidth is small: every row stands alone, and **both ends are
-    H(Y) whatever the labels are** (10,000 rows, d = 64).  A wider one, such as :func:`median_bandwidth`, says less
-    and means it.
+    with the bounds of :func:`mixture_entropy` on the mixture of all rows and on that of each class, cut to 0..H(Y).
+
+    Direction: lower and upper bound, **exact for the mixture**; neither for I(Z;Y).
+    Bias: against I(Z;Y) downwards by the noise, upwards by the finite number of rows.
+    Saturation: at H(Y) for a small bandwidth and at 0 for a large one: state it with the number.  In many dimensions
+        Scott's is small: every row stands alone, and **both ends are H(Y) whatever the labels are** (10,000 rows,
+        d = 64).  A wider one, such as :func:`median_bandwidth`, says less and means it.
+    Cost: of n^2 kernel values; 2,000 rows of width 64: 0.1 s on one core.
 
     Args:
         embeddings: (n, d) floating point.

@@ -1,6 +1,6 @@
 r"""Entropy and information from Euclidean distances between all pairs of n rows of width d, in nats.
 
-Computed in float64 and in blocks of rows: O(n^2 d) time, O(n d) memory.
+Computed in float64 and in blocks of rows: O(n^2 d) time, O(n d) memory; no gradient.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ def ross_information(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
 
     :math:`r_i` is the distance of row i to its k-th nearest of its class, :math:`k_i` how many of its class and
     :math:`m_i` how many of all rows lie within :math:`r_i` (:math:`k_i = k` unless distances tie, in their first
-    six digits, or the class has fewer others).  Where classes are far apart :math:`m_i = k_i` and the estimate is at
-    its largest, about H(Y).
+    six digits, or the class has fewer others).  It is unchanged by rotation, shift and scale, and can be slightly
+    negative where there is no information.  Compare it between embeddings of the same rows; do not read it as the
+    truth.
 
-    Neither a bound nor free of bias: it takes the density of a class as constant within :math:`r_i`, which in
-    many dimensions, or with few rows a class, holds badly, and mostly makes it too small.  It is unchanged
-    by rotation, shift and scale, and can be slightly negative where there is no information.  Compare it
-    between embeddings of the same rows; do not read it as the truth.
+    Direction: an estimate, no bound.
+    Bias: it takes the density of a class as constant within :math:`r_i`.  In many dimensions, or with few rows a class,
+        that holds badly and mostly makes it too small: of normal classes, 2,000 rows, by 0.1 to 0.4 nats in 16
+        dimensions, by 0.5 to 1.2 in 64; in 2 dimensions it is up to 0.1 too large.
+    Saturation: at :math:`\psi(n) - \overline{\psi(n_{y_i})}`, about H(Y), where classes are far apart and
+        :math:`m_i = k_i`.
+    Cost: of n^2 distances; 2,000 rows of width 64: 0.1 s on one core.
 
     Args:
         embeddings: (n, d) floating point.
@@ -45,8 +49,6 @@ def ross_information(embeddings: Any, labels: Any, *, k: int = 3) -> Tensor:
         Scalar float64 in nats; nan when no class has two rows.
     Raises:
         InputError: shapes disagree, labels are not integers, values are not finite, k < 1.
-
-    Cost: of n^2 distances; 2,000 rows of width 64: 0.1 s on one core.
 
     Reference: Ross, PLOS ONE 9(2):e87357, 2014.
 
@@ -92,12 +94,15 @@ def nearest_neighbor_entropy(embeddings: Any, *, k: int = 3) -> Tensor:
     .. math:: \hat H(Z) = \psi(n) - \psi(k) + \log V_d + \frac dn \sum_i \log D_i,
               \qquad V_d = \pi^{d/2} / \Gamma(d/2 + 1)
 
-    :math:`D_i` is the Euclidean distance of row i to its k-th nearest.  An estimate, no bound.  Nearly free of bias
-    in few dimensions; too large in many, where neighborhoods reach to where the density has fallen: of N(0, I) with
-    2,000 rows right to 0.1 up to d = 10, 1.0 of 28.4 nats too large at d = 20.
-    :math:`\hat H(a Z) = \hat H(Z) + d \log a` exactly; unchanged by
-    rotation and shift.  No ceiling, and no floor: rows that lie on a surface (unit rows, embeddings that collapse)
-    have no density, and the value falls as n grows.
+    :math:`D_i` is the Euclidean distance of row i to its k-th nearest.  :math:`\hat H(a Z) = \hat H(Z) + d \log a`
+    exactly; unchanged by rotation and shift.
+
+    Direction: an estimate, no bound.
+    Bias: nearly none in few dimensions; upwards in many, where neighborhoods reach to where the density has fallen: of
+        N(0, I) with 2,000 rows right to 0.1 up to d = 10, 1.0 of 28.4 nats too large at d = 20.
+    Saturation: none, and no floor: rows that lie on a surface (unit rows, embeddings that collapse) have no density,
+        and the value falls as n grows.
+    Cost: of n^2 distances; 2,000 rows of width 64: 0.05 s on one core.
 
     Args:
         embeddings: (n, d) floating point.
@@ -107,8 +112,6 @@ def nearest_neighbor_entropy(embeddings: Any, *, k: int = 3) -> Tensor:
         Scalar float64 in nats; -inf where a row has k copies.
     Raises:
         InputError: not (n, d) floating point, not finite, or n <= k.
-
-    Cost: of n^2 distances; 2,000 rows of width 64: 0.03 s on one core.
 
     Reference: Kozachenko and Leonenko, Problems of Information Transmission 23(2), 1987; with k,
     Goria et al., Nonparametric Statistics 17(3), 2005.
@@ -136,10 +139,14 @@ def mean_nn_entropy(embeddings: Any) -> Tensor:
     .. math:: \hat H(Z) = \frac{d}{n (n - 1)} \sum_{i \ne j} \log D_{ij} + \log V_d + 1,
               \qquad V_d = \pi^{d/2} / \Gamma(d/2 + 1)
 
-    The average of the k-nearest-neighbor estimates over all k, and so smooth in the rows.  Neither a bound nor
-    free of bias, which grows with d (N(0, I): right to 3% at d = 1, 16% too large at d = 10): read differences.
-    :math:`\hat H(a Z) = \hat H(Z) + d \log a` exactly.  Unit rows fill a sphere and no volume; of them too only
-    differences mean something.
+    The average of the k-nearest-neighbor estimates over all k, and so smooth in the rows.
+    :math:`\hat H(a Z) = \hat H(Z) + d \log a` exactly.
+
+    Direction: an estimate, no bound.
+    Bias: it does not fall with n and grows with d (N(0, I): 1% too small at d = 1, 16% too large at d = 10): read
+        differences.  Unit rows fill a sphere and no volume; of them too only differences mean something.
+    Saturation: none, and no floor.
+    Cost: of n^2 distances and their logarithms; 2,000 rows of width 64: 0.05 s on one core.
 
     Args:
         embeddings: (n, d) floating point.
@@ -148,8 +155,6 @@ def mean_nn_entropy(embeddings: Any) -> Tensor:
         Scalar float64 in nats; -inf where two rows are equal, nan for fewer than two rows.
     Raises:
         InputError: not (n, d) floating point, or not finite.
-
-    Cost: of n^2 distances and their logarithms; 2,000 rows of width 64: 0.1 s on one core.
 
     Reference: Faivishevsky and Goldberger, NIPS 2008.
 
@@ -167,9 +172,13 @@ def conditional_mean_nn_entropy(embeddings: Any, labels: Any) -> Tensor:
 
     .. math:: \hat H(Z | Y) = \sum_c \frac{n_c}{n} \hat H(\{z_i : y_i = c\})
 
-    The same constant as :func:`mean_nn_entropy` has.  Its bias is not that of the whole set, which has another
-    shape, so :math:`\hat H(Z) - \hat H(Z|Y)` is no value of I(Z;Y): in many dimensions it is far too large, nats
-    above H(Y).  Follow the two numbers, to see which of them moves.
+    Follow it beside :func:`mean_nn_entropy`, to see which of the two moves.
+
+    Direction: an estimate, no bound.
+    Bias: not that of :func:`mean_nn_entropy` of the whole set, which has another shape, so
+        :math:`\hat H(Z) - \hat H(Z|Y)` is no value of I(Z;Y): in many dimensions it is far too large, nats above H(Y).
+    Saturation: none, and no floor.
+    Cost: of n_c^2 distances in each class; 2,000 rows of width 64 in 42 classes: 0.02 s on one core.
 
     Args:
         embeddings: (n, d) floating point.

@@ -1,6 +1,6 @@
 r"""Entropy and information of labels from how often each occurs, in nats; corrections for what few rows do to them.
 
-Of two rows of labels only the pairs that occur are counted: O(n) memory for any number of labels.
+Of two rows of labels only the pairs that occur are counted: O(n) memory for any number of labels.  No gradient.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ _LARGE = 1e3  # from here on Stirling's formula has 12 digits
 def label_entropy(labels: Any, *, correction: Correction = "none", num_classes: int | None = None) -> Tensor:
     r"""Entropy of class ids from their counts :math:`n_c` of n rows.
 
-    - none: plug-in, :math:`\hat H = -\sum_c \hat p_c \log \hat p_c, \; \hat p_c = n_c / n`.  In expectation a lower
-      bound on H(Y), biased by about -(C - 1) / 2n for C classes; at most log C.
-    - miller-madow: :math:`\hat H + (C - 1) / 2n`, C the classes that occur.  Right to order 1/n where all occur.
-    - jackknife: :math:`n \hat H - \frac{n - 1}{n} \sum_i \hat H_{-i}`, without one row at a time.  As miller-madow,
-      with more spread.
+    - none: plug-in, :math:`\hat H = -\sum_c \hat p_c \log \hat p_c, \; \hat p_c = n_c / n`.
+    - miller-madow: :math:`\hat H + (C - 1) / 2n`, C the classes that occur.
+    - jackknife: :math:`n \hat H - \frac{n - 1}{n} \sum_i \hat H_{-i}`, without one row at a time.
     - chao-shen: :math:`-\sum_c \frac{\tilde p_c \log \tilde p_c}{1 - (1 - \tilde p_c)^n}` with
       :math:`\tilde p_c = (1 - f_1 / n) \hat p_c`, :math:`f_1` the classes with one row: also counts classes that never
       occurred.  Where every class has one row, as if one had two.
     - nsb: the mean of H under Dirichlet priors of all concentrations, mixed so that H is nearly uniform before
-      anything is seen.  Best with far fewer rows than classes, if it is told how many classes there are.
+      anything is seen.
 
-    All but the first are estimates, no bounds, and may pass log C.  All agree as n grows.
+    Direction: plug-in a lower bound in expectation; the corrected ones are estimates, no bounds.
+    Bias: plug-in downwards, by about (C - 1) / 2n for C classes.  Miller-madow is right to order 1/n where all occur,
+        the jackknife likewise, with more spread; nsb is best with far fewer rows than classes, if it is told how many
+        there are.  All agree as n grows.
+    Saturation: plug-in at the log of the classes that occur, so at log n; the corrected ones may pass that.
+    Cost: of sorting n labels, 0.05 s of one core for a million; nsb less than 0.1 s more.
 
     Args:
         labels: (n,) integers; rows with -1, unlabelled, are left out.
@@ -47,8 +50,6 @@ def label_entropy(labels: Any, *, correction: Correction = "none", num_classes: 
         Scalar float64 in nats; nan over no row.
     Raises:
         InputError: labels are not one row of integers, no such correction, or fewer classes than occur.
-
-    Cost: of sorting n labels; nsb less than 0.1 s more.
 
     Reference: Miller 1955; Zahl, Ecology 1977; Chao and Shen, Environmental and Ecological Statistics 2003;
     Nemenman, Shafee and Bialek, NIPS 2001, arXiv:physics/0108025.
@@ -71,9 +72,12 @@ def label_entropy(labels: Any, *, correction: Correction = "none", num_classes: 
 
 
 def joint_label_entropy(a: Any, b: Any, *, correction: Correction = "none") -> Tensor:
-    """H(A, B) of two labels for each row: :func:`label_entropy` of the pairs, with its bounds, bias and cost.
+    """H(A, B) of two labels for each row: :func:`label_entropy` of the pairs.
 
-    Pairs are many: the plug-in value is biased low by about (pairs that can occur - 1) / 2n.
+    Direction: as :func:`label_entropy`.
+    Bias: as there, and pairs are many: plug-in downwards by about (pairs that can occur - 1) / 2n.
+    Saturation: as there, with pairs for classes.
+    Cost: of sorting a, b and the pairs, 0.3 s of one core for a million.
 
     Args:
         a, b: (n,) integers; rows with -1, unlabelled, in either are left out.
@@ -90,8 +94,11 @@ def joint_label_entropy(a: Any, b: Any, *, correction: Correction = "none") -> T
 def conditional_label_entropy(a: Any, b: Any, *, correction: Correction = "none") -> Tensor:
     r"""H(A | B) = H(A, B) - H(B): how uncertain a is once b is known.
 
-    Plug-in: between 0, where b tells a, and H(A); biased low, the more so the more pairs there are, and 0 where
-    every row has its own b.
+    Direction: as :func:`label_entropy`: plug-in a lower bound in expectation.
+    Bias: plug-in downwards, by about (pairs - B) / 2n for B labels b and as many pairs as can occur, and 0 where every
+        row has its own b.
+    Saturation: plug-in at H(A); 0 where b tells a.  The corrected ones may leave that range.
+    Cost: as :func:`joint_label_entropy`.
 
     Args, Returns, Raises: as :func:`joint_label_entropy`.
 
@@ -105,10 +112,12 @@ def conditional_label_entropy(a: Any, b: Any, *, correction: Correction = "none"
 def label_information(a: Any, b: Any, *, correction: Correction = "none") -> Tensor:
     r"""I(A; B) = H(A) + H(B) - H(A, B) of two labels for each row, such as classes and clusters.
 
-    Plug-in: at least 0 and at most the smaller entropy, so log of the fewer labels.  Biased **high**, by about
-    (pairs - A - B + 1) / 2n where A and B are how many labels each has and pairs how many can occur together: many
-    small clusters seem to tell much.  Miller-Madow and the jackknife take that away while most pairs that can occur
-    do; chao-shen and nsb, used for each of the three entropies, reach further, and all of these may be negative.
+    Direction: an estimate, no bound; plug-in at least 0, the corrected ones may be negative.
+    Bias: plug-in **upwards**, by about (pairs - A - B + 1) / 2n where A and B are how many labels each has and pairs
+        how many can occur together: many small clusters seem to tell much.  Miller-madow and the jackknife take that
+        away while most pairs that can occur do; chao-shen and nsb, used for each of the three entropies, reach further.
+    Saturation: plug-in at the smaller entropy, so at the log of the fewer labels.
+    Cost: as :func:`joint_label_entropy`.
 
     Args:
         a, b: (n,) integers; rows with -1, unlabelled, in either are left out.
@@ -119,7 +128,7 @@ def label_information(a: Any, b: Any, *, correction: Correction = "none") -> Ten
     Raises:
         InputError: lengths differ, not one row of integers each, or no such correction.
 
-    Cost: of sorting n pairs.  Reference: as :func:`label_entropy`.
+    Reference: as :func:`label_entropy`.
 
     >>> label_information([0, 0, 1, 1], [1, 1, 0, 0])
     tensor(0.6931, dtype=torch.float64)

@@ -66,8 +66,13 @@ def pointwise_information(logits: Any, labels: Any, prior: Any = None) -> Tensor
 
     .. math:: i_i = f_{i y_i} - \log \sum_k \pi_k e^{f_{ik}}
 
-    An estimate, no bound, for one row; the mean over rows is :func:`softmax_information`, which is a lower bound.
-    Negative where the scores speak against the label.  Cost, and bias through the prior: as in the head of this file.
+    Negative where the scores speak against the label.
+
+    Direction: an estimate, no bound, for one row; the mean over rows is :func:`softmax_information`, which is a lower
+        bound in expectation.
+    Bias: as there, by training rows and by a prior that does not fit.
+    Saturation: at :math:`-\log \pi_{y_i}`, log C without a prior; no floor.
+    Cost: O(n C), one softmax over the logits.
 
     Args:
         logits: (n, C) floating point.
@@ -92,9 +97,11 @@ def pointwise_information(logits: Any, labels: Any, prior: Any = None) -> Tensor
 def class_information(logits: Any, labels: Any, prior: Any = None) -> Tensor:
     r"""Mean :func:`pointwise_information` of the rows of each class: what is known of whom.
 
-    An estimate of KL(p(x | c), p(x)).  Only the average over classes, :func:`softmax_information`, is a lower bound:
-    one class may come out too high at the cost of others.  At most :math:`-\log \pi_c`.  Of a class with few rows it is
-    as noisy as a mean of few numbers.
+    Direction: an estimate of KL(p(x | c), p(x)), no bound: one class may come out too high at the cost of others.  Only
+        the average over rows, :func:`softmax_information`, is a lower bound.
+    Bias: as there; of a class with few rows it is as noisy as a mean of few numbers.
+    Saturation: at :math:`-\log \pi_c`, log C without a prior; no floor.
+    Cost: as :func:`pointwise_information`.
 
     Args:
         logits, labels, prior: as in :func:`pointwise_information`.
@@ -119,18 +126,17 @@ def softmax_information(logits: Any, labels: Any, prior: Any = None) -> Tensor:
 
     .. math:: \hat I(X; Y) = \frac1n \sum_i \log \frac{e^{f_{i y_i}}}{\sum_k \pi_k e^{f_{ik}}}
 
-    Without a prior :math:`\log C` less the cross-entropy.  **Lower bound** on I(X;Y) in expectation over pairs that the
-    classifier was not fitted to and whose labels have the prior given; equality iff the scores are
-    :math:`\log p(x \mid c)` up to a term free of c.  Both conditions matter:
+    Without a prior :math:`\log C` less the cross-entropy.  Standard error: :func:`standard_error` with this function,
+    or the spread of :func:`pointwise_information` over the root of n.
 
-    - on its own training rows it is biased upwards;
-    - where the labels are not as the prior says it is **no bound**: cross-entropy on labels of entropy H(Y) gives up to
-      :math:`\log C - H(Y)` too much if taken for balanced.  Use the true prior with a network trained by
-      :func:`~mimetric.losses.pc_softmax_loss`, or :func:`classifier_information`, which takes H(Y) from the labels.
-
-    Saturation: never above :math:`-\sum_c n_c / n \log \pi_c`, which is H(Y) where the labels have the prior.
-    Standard error: :func:`standard_error` with this function, or the spread of :func:`pointwise_information` over
-    the root of n.
+    Direction: **lower bound** in expectation over pairs that the classifier was not fitted to and whose labels have the
+        prior given; equality iff the scores are :math:`\log p(x \mid c)` up to a term free of c.
+    Bias: upwards on the classifier's own training rows.  Where the labels are not as the prior says it is **no bound**:
+        cross-entropy on labels of entropy H(Y) gives up to :math:`\log C - H(Y)` too much if taken for balanced.  Use
+        the true prior with a network trained by :func:`~mimetric.losses.pc_softmax_loss`, or
+        :func:`classifier_information`, which takes H(Y) from the labels.
+    Saturation: never above :math:`-\sum_c n_c / n \log \pi_c`, which is H(Y) where the labels have the prior; no floor.
+    Cost: as :func:`pointwise_information`.
 
     Args:
         logits, labels, prior: as in :func:`pointwise_information`; rows with -1, unlabelled, are left out.
@@ -172,9 +178,14 @@ def sampled_information(draws: Any, labels: Any, prior: Any = None) -> Stochasti
         \bar z_y - \log \sum_k \pi_k \overline{e^{z_k}} \;\le\; \overline{z_y - \log \sum_k \pi_k e^{z_k}}
         \;\le\; \bar z_y - \log \sum_k \pi_k e^{\bar z_k}
 
-    with means over the draws, for which both bounds hold exactly.  The one in the middle is unbiased for the
-    expectation over outputs.  The lower one hangs on the largest draws: with few of them, or a spread
-    above about 1, it is not yet that of the expectation; :func:`gaussian_logit_information` has that in closed form.
+    with means over the draws.
+
+    Direction: lower bound, estimate and upper bound of the conditional view, the bounds exact for the draws given.
+    Bias: none of the middle one, for the expectation over outputs.  Of few draws the ends are too near it, the lower
+        one most, as it hangs on the largest draws: with a spread above about 1 it is not yet that of the expectation,
+        which :func:`gaussian_logit_information` has in closed form.
+    Saturation: at :math:`-\log \pi_y`, all three; no floor.
+    Cost: O(s n C), one softmax over the draws.
 
     Args:
         draws: (s, n, C) outputs, s draws for each row.
@@ -215,8 +226,10 @@ def gaussian_logit_information(
         \mu_y - \log \sum_k \pi_k e^{\mu_k + \sigma_k^2 / 2} \;\le\; E \bigl[ z_y - \log \sum_k \pi_k e^{z_k} \bigr]
         \;\le\; \mu_y - \log \sum_k \pi_k e^{\mu_k}
 
-    Lower and upper bound on the expectation that :func:`sampled_information` estimates, exact in both directions; half
-    of :math:`\sigma^2` apart where all variances are alike, equal at variance 0.
+    Direction: lower and upper bound on the expectation that :func:`sampled_information` estimates.
+    Bias: none, closed forms; half of :math:`\sigma^2` apart where all variances are alike, equal at variance 0.
+    Saturation: at :math:`-\log \pi_y`, both; no floor.
+    Cost: O(n C), two softmaxes.
 
     Args:
         mean: (n, C) floating point.

@@ -29,7 +29,8 @@ class VariationalEstimate(NamedTuple):
 
     value: Tensor  # in nats, on the test pairs
     error: Tensor  # its standard error over test pairs, the critic as it is
-    direction: Literal["lower", "upper", "neither"]  # which bound on I(X;Y) the value is, in expectation
+    # Which bound on I(X;Y) the value is, in expectation; "upper" while the critic is the true density.
+    direction: Literal["lower", "upper", "neither"]
     ceiling: float  # what the value cannot exceed; inf if nothing
     fitted: Tensor  # the same on training pairs: far from value where the critic learned them by heart
     steps: int  # after which the critic was kept
@@ -118,11 +119,13 @@ def fit_bound(
     club, l1out                log-likelihood of y given x           the bound itself     below
     ========================== ===================================== ==================== =============
 
-    Bias: what the critic fails to learn makes the value too small (for an upper bound, in either direction: it
-    holds for the true conditional density alone).  What the table states holds in expectation over test pairs, but
-    see :func:`dv_bound` and :func:`nwj_bound` for how rarely a sample shows it when I is large.  Saturation:
-    infonce at the log of the number of test pairs, interpolated at 1.7 nats more; both learn little beyond the log
-    of `batch_size`.
+    Direction: as the table states, in expectation over test pairs; club and l1out bound I for the true conditional
+        density alone, not for the one that was learned.
+    Bias: what the critic fails to learn makes the value too small, for club and l1out too small or too large; and that
+        of the bound itself: see :func:`dv_bound` and :func:`nwj_bound` for what samples show when I is large.
+    Saturation: infonce at the log of the number of test pairs, interpolated at 1.7 nats more; both learn little beyond
+        the log of `batch_size`.
+    Cost: 1,000 steps of 128 pairs with the separable critic 2 to 3 s of one core, with the joint one some 25 s.
 
     Args:
         x: (n, d_x) floating point, n >= 16.
@@ -142,8 +145,6 @@ def fit_bound(
     Raises:
         InputError: wrong shapes, values that are not finite, fewer than 16 pairs, an unknown name, a critic that
             does not suit, or an option out of range.
-
-    Cost: 1,000 steps of 128 pairs with the separable critic about 3 s of one core, with the joint one 20 s.
 
     Reference: Poole et al., ICML 2019, arXiv:1905.06922, for critics and bounds.
 
