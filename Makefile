@@ -3,6 +3,7 @@
 #   make compare ARGS="--data digits"  the same with flags
 #   make test                          the fast suite, on all cores
 #   make test PYTHON=python3.12        with another Python
+#   make test-distributed              every loss and ranking in two and three processes, beside one
 
 PYTHON ?= python3
 ARGS ?=
@@ -12,7 +13,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # One thread in each test process: as many processes as cores share the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: help compare test test-all lint check bench
+.PHONY: help compare test test-all test-distributed lint check bench
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -25,6 +26,9 @@ test: $(VENV)/test.installed
 
 test-all: $(VENV)/test.installed
 	$(PYTEST) $(ARGS)
+
+test-distributed: $(VENV)/test.installed
+	$(PYTEST) tests/core/test_processes.py tests/core/test_shards.py $(ARGS)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .

@@ -12,10 +12,13 @@ import torch
 
 import reference
 import reference_contrast
+import reference_listwise
 import reference_logits
 import reference_margin
 import reference_pairs
 import reference_ranking
+import reference_robust
+import reference_teacher
 import reference_triplet
 import reference_unified
 from mimetric import losses
@@ -113,6 +116,38 @@ def of_logits(loops, **options):
     def on_weights(x, y, weight):
         logits = [[reference.dot(row, w) + w[0] for w in weight] for row in x]
         return loops(logits, y, **for_classes(options, len(weight)))
+
+    return on_weights
+
+
+def taught(labels, classes):
+    """Logits of a teacher who looks at the label alone, the same every time."""
+    generator = torch.Generator().manual_seed(5)
+    return 2 * torch.randn(classes, classes, dtype=torch.float64, generator=generator)[labels]
+
+
+@cache
+def of_taught_classifier(loss):
+    """The same of a loss with a teacher."""
+    body = loss.__wrapped__
+
+    @pair_loss
+    @wraps(body)
+    def on_weights(x, y, weight, *, pairing, **options):
+        rows, labels = check_batch(loss.__name__, x, y)
+        weight = torch.as_tensor(weight)
+        logits = losses.LinearLogits(rows, weight, weight[:, 0])
+        return body(logits, taught(labels, len(weight)), labels, **options, pairing=pairing)
+
+    return on_weights
+
+
+def of_taught(loops, **options):
+    """Plain loops on logits and a teacher's as some on class weights."""
+
+    def on_weights(x, y, weight):
+        logits = [[reference.dot(row, w) + w[0] for w in weight] for row in x]
+        return loops(logits, taught(torch.tensor(y), len(weight)).tolist(), y, **options)
 
     return on_weights
 
@@ -279,6 +314,47 @@ CASES = [
     Case("balanced-softmax", of_classifier(losses.balanced_softmax_loss),
          of_logits(reference_logits.balanced, counts=some_missing, unseen=0.1),
          {"counts": some_missing, "unseen": 0.1}, classes=101, similarity="dot"),
+    Case("focal", of_classifier(losses.focal_loss), of_logits(reference_robust.focal), classes=101, similarity="dot"),
+    Case("focal-weighted", of_classifier(losses.focal_loss), of_logits(reference_robust.focal, gamma=0.5, alpha=uneven),
+         {"gamma": 0.5, "alpha": uneven}, classes=101, similarity="dot"),
+    Case("poly", of_classifier(losses.poly_loss), of_logits(reference_robust.poly), classes=101, similarity="dot"),
+    Case("poly-focal", of_classifier(losses.poly_loss), of_logits(reference_robust.poly, epsilon=-0.5, gamma=2.0),
+         {"epsilon": -0.5, "gamma": 2.0}, classes=101, similarity="dot"),
+    Case("comp-sum", of_classifier(losses.comp_sum_loss), of_logits(reference_robust.comp_sum, tau=1.5), {"tau": 1.5},
+         classes=101, similarity="dot"),
+    Case("comp-sum-steep", of_classifier(losses.comp_sum_loss), of_logits(reference_robust.comp_sum, tau=0.5),
+         {"tau": 0.5}, classes=101, similarity="dot"),
+    Case("generalized-cross-entropy", of_classifier(losses.generalized_cross_entropy_loss),
+         of_logits(reference_robust.generalized), classes=101, similarity="dot"),
+    Case("generalized-cross-entropy-truncated", of_classifier(losses.generalized_cross_entropy_loss),
+         of_logits(reference_robust.generalized, truncation=0.01), {"truncation": 0.01}, classes=101, similarity="dot"),
+    Case("symmetric-cross-entropy", of_classifier(losses.symmetric_cross_entropy_loss),
+         of_logits(reference_robust.symmetric), classes=101, similarity="dot"),
+    Case("ldr", of_classifier(losses.ldr_loss), of_logits(reference_robust.ldr), classes=101, similarity="dot"),
+    Case("ldr-softplus", of_classifier(losses.ldr_loss),
+         of_logits(reference_robust.ldr, temperature=10.0, normalization="softplus"),
+         {"temperature": 10.0, "normalization": "softplus"}, classes=101, similarity="dot"),
+    Case("aldr", of_classifier(losses.aldr_loss), of_logits(reference_robust.aldr), classes=101, similarity="dot"),
+    Case("aldr-l1", of_classifier(losses.aldr_loss),
+         of_logits(reference_robust.aldr, temperature=10.0, normalization="l1"),
+         {"temperature": 10.0, "normalization": "l1"}, classes=101, similarity="dot"),
+    Case("soft-target", of_taught_classifier(losses.soft_target_loss),
+         of_taught(reference_teacher.soft_target), classes=101, similarity="dot"),
+    Case("soft-target-labelled", of_taught_classifier(losses.soft_target_loss),
+         of_taught(reference_teacher.soft_target, temperature=2.0, label_weight=0.3),
+         {"temperature": 2.0, "label_weight": 0.3}, classes=101, similarity="dot"),
+    Case("decoupled-distillation", of_taught_classifier(losses.decoupled_distillation_loss),
+         of_taught(reference_teacher.decoupled), classes=101, similarity="dot"),
+    Case("plackett-luce-distillation", of_taught_classifier(losses.plackett_luce_distillation_loss),
+         of_taught(reference_teacher.plackett_luce_distillation), classes=101, similarity="dot"),
+    Case("plackett-luce-distillation-floor", of_taught_classifier(losses.plackett_luce_distillation_loss),
+         of_taught(reference_teacher.plackett_luce_distillation, teacher_temperature=2.0, label_floor=0.2),
+         {"teacher_temperature": 2.0, "label_floor": 0.2}, classes=101, similarity="dot"),
+    Case("correctness-aware", of_classifier(losses.correctness_aware_loss),
+         of_logits(reference_teacher.correctness_aware), classes=101, similarity="dot"),
+    Case("correctness-aware-balanced", of_classifier(losses.correctness_aware_loss),
+         of_logits(reference_teacher.correctness_aware, balanced=True), {"balanced": True},
+         classes=101, similarity="dot"),
     Case("center", center_loss, center_loops, classes=101, similarity="dot"),
     Case("pce", pce_loss, pce_loops, classes=101, similarity="dot"),
     Case("snr-contrastive", losses.snr_contrastive_loss, reference_pairs.snr_contrastive, similarity="negative_snr"),
@@ -356,6 +432,24 @@ CASES = [
     Case("smooth-ap-warm", losses.smooth_ap_loss, partial(reference_ranking.smooth_ap, temperature=0.1),
          {"temperature": 0.1}),
     Case("fast-ap", losses.fast_ap_loss, reference_ranking.fast_ap),
+    Case("recall-at-k", losses.recall_at_k_loss, reference_listwise.recall_at_k),
+    Case("recall-at-k-warm", losses.recall_at_k_loss,
+         partial(reference_listwise.recall_at_k, ks=(1, 3), temperature=0.1, k_temperature=(0.5, 2.0)),
+         {"ks": (1, 3), "temperature": 0.1, "k_temperature": (0.5, 2.0)}),
+    Case("mann-whitney", losses.mann_whitney_loss, reference_listwise.mann_whitney),
+    Case("mann-whitney-warm", losses.mann_whitney_loss,
+         partial(reference_listwise.mann_whitney, temperature=2.0, form="paper"),
+         {"temperature": 2.0, "form": "paper"}),
+    Case("listnet", losses.listnet_loss, reference_listwise.listnet),
+    Case("listmle", losses.listmle_loss, reference_listwise.listmle),
+    Case("listmle-position", losses.listmle_loss,
+         partial(reference_listwise.listmle, temperature=0.1, weighting="position"),
+         {"temperature": 0.1, "weighting": "position"}),
+    Case("listmle-relevant", losses.listmle_loss, partial(reference_listwise.listmle, weighting="relevant"),
+         {"weighting": "relevant"}),
+    Case("lambdarank", losses.lambdarank_loss, reference_listwise.lambdarank),
+    Case("lambdarank-top", losses.lambdarank_loss, partial(reference_listwise.lambdarank, scale=5.0, k=2),
+         {"scale": 5.0, "k": 2}),
 ]  # fmt: skip
 PAIRS = [case for case in CASES if not case.classes]
 """Those that compare the batch with itself or with references."""
@@ -363,7 +457,7 @@ PAIRS = [case for case in CASES if not case.classes]
 DETACHED = {  # losses whose gradient is not that of their value
     "focal-nt-xent", "circle", "circle-soft", "ranked-list", "dynamic-soft-margin",
     "distance-weighted-triplet", "distance-weighted-triplet-wide",
-    "hyperspherical-projected", "arcface-straight-through", "adaface",
+    "hyperspherical-projected", "arcface-straight-through", "adaface", "aldr", "aldr-l1",
 }  # fmt: skip
 EXACT = [case for case in CASES if case.name not in DETACHED]
 UNDIVIDED = {
@@ -371,6 +465,10 @@ UNDIVIDED = {
     "smooth_ap_loss",
     "fast_ap_loss",
     "histogram_loss",
+    "recall_at_k_loss", "mann_whitney_loss", "listnet_loss", "listmle_loss", "lambdarank_loss",
+    "focal_loss", "poly_loss", "comp_sum_loss", "generalized_cross_entropy_loss", "symmetric_cross_entropy_loss",
+    "aldr_loss",
+    "soft_target_loss", "decoupled_distillation_loss", "plackett_luce_distillation_loss", "correctness_aware_loss",
 }  # whole rows: no tightness and contrast
 DIVIDED = [case for case in CASES if case.loss.__name__ not in UNDIVIDED]
 

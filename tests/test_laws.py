@@ -36,15 +36,27 @@ FREE_OF_LABEL_NAMES = PAIRS
 FOR_ANALYSIS = {"pce_loss"}  # functions that nobody trains with: no module, no entry in the catalog
 SIGNED = {  # whose value may be below 0
     "pc_softmax_loss", "decoupled_loss", "dynamic_soft_margin_loss", "proxy_nca_loss",
+    "ldr_loss", "aldr_loss",
 }  # fmt: skip
 NON_NEGATIVE = [case for case in CASES if case.loss.__name__ not in FOR_ANALYSIS | SIGNED]
 OF_ROWS = {  # explicit negatives, scored pairs, losses of other losses: no labels (test_golden_text, test_matryoshka)
     "multiple_negatives_ranking_loss", "gist_embed_loss", "cosent_loss", "angle_loss", "online_contrastive_loss",
     "margin_mse_loss", "kl_distillation_loss", "matryoshka_loss",
+    "mann_whitney_scores_loss",
+}  # fmt: skip
+OF_STATISTICS = {  # of pairs that are two views, of rows, of class weights (test_golden_spread, test_regularizers)
+    "alignment_loss", "vicreg_loss", "barlow_twins_loss", "w_mse_loss",
+    "uniformity_loss", "koleo_loss", "variance_loss", "covariance_loss", "spectral_decay_loss",
+    "embedding_norm_loss", "zero_mean_loss",
+    "center_invariance_loss", "regular_face_loss", "sparse_centers_loss", "orthogonality_loss", "weight_norm_loss",
 }  # fmt: skip
 OUTSIDE_THE_ENGINE = {
     "icnn_loss",
     "adaptive_multi_head_loss",
+    "smooth_adversarial_comp_sum_loss",
+    "correlation_distillation_loss",
+    "ens_loss", "any_loss", "prediction_entropy_loss", "category_diversity_loss",
+    *OF_STATISTICS,
     *OF_ROWS,
 }  # plain functions, with tests of their own
 NOT_OVER_ANCHORS = {  # averaged over pairs, triplets or some of the anchors
@@ -57,6 +69,7 @@ NOT_OVER_ANCHORS = {  # averaged over pairs, triplets or some of the anchors
     "distance-weighted-triplet", "distance-weighted-triplet-wide",
     "swap-triplet-wide", "quadruplet", "quadruplet-wide", "lifted-structure", "histogram", "histogram-coarse",
     "proto-triplet", "dynamic-soft-margin", "dynamic-soft-margin-held",
+    "mann-whitney", "mann-whitney-warm",
 }  # fmt: skip
 CHOOSY = {  # where two pairs tie, a rounding chooses
     "semi-hard-triplet", "batch-hard-triplet", "soft-batch-hard-triplet", "easy-positive-triplet",
@@ -64,6 +77,7 @@ CHOOSY = {  # where two pairs tie, a rounding chooses
     "quadruplet", "quadruplet-wide", "distance-weighted-triplet", "distance-weighted-triplet-wide",
     "threshold-consistent-margin", "snr-contrastive", "margin",
     "proto-triplet", "dynamic-soft-margin", "dynamic-soft-margin-held",
+    "listmle", "listmle-position", "listmle-relevant", "lambdarank", "lambdarank-top",
 }  # fmt: skip
 LIFTED = {  # learned numbers stand in their rows
     "symmetric_nt_xent_loss", "sigmoid_pair_loss", "intra_pair_variance_loss",
@@ -384,7 +398,10 @@ def test_ids_keep_an_anchor_out_of_its_references(case):
     torch.testing.assert_close(case(x, y, x, y, ids=ids, reference_ids=ids), own)
 
 
-@pytest.mark.parametrize("entry", catalog.entries().values(), ids=lambda entry: entry.name)
+OBJECTIVES = [entry for entry in catalog.entries().values() if entry.takes == "embeddings, labels"]
+
+
+@pytest.mark.parametrize("entry", OBJECTIVES, ids=lambda entry: entry.name)
 def test_module_form_has_the_options_of_its_function(entry):
     def options(signature):
         return {

@@ -4,6 +4,9 @@ A step with a bank, where `ids` say which items of the data a batch holds::
 
     loss = objective(z, y) + bank.loss(objective, z, y, ids)
     bank.add(z, y, ids)
+
+In several processes ``z, y, ids = gathered(z, y, ids)`` comes first (:mod:`mimetric.core.processes`): then every
+process adds the same rows, and all hold the same bank.
 """
 
 from __future__ import annotations

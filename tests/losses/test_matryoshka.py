@@ -23,7 +23,10 @@ def example():
 
 
 STATELESS = [  # statistics of what was seen (a histogram, a mean norm) move at every width
-    name for name in catalog.entries() if not [*named.create(name, width=8, num_classes=4).buffers()]
+    name
+    for name, entry in catalog.entries().items()
+    if not entry.takes.endswith("of what it is added to")
+    and not [*named.create(name, width=8, num_classes=4).buffers()]
 ]
 
 

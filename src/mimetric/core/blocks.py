@@ -18,6 +18,7 @@ from torch import Tensor
 from .average import Average, Side, per_anchor
 from .classes import Relation
 from .forms import Form
+from .processes import Share
 from .reduce import Mean
 from .similarity import Map
 
@@ -44,11 +45,14 @@ class Problem:
     block: int | None
     wants_gradient: bool
     average: Average
+    share: Share | None = None  # this process's anchors, where all have the same batch; None is all
 
     def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
         """The value by autograd on the whole matrix: the formula that the blocks compute."""
-        sim = self.similarities(anchors, anchors if others is None else others)
-        sides = self.average.of(self.form.plain(self.classes.of(slice(None)).rows(sim), tensors), slice(None))
+        mine = self.mine(len(anchors))
+        sim = self.similarities(anchors[mine], anchors if others is None else others)
+        here = tuple(t if t.ndim == 0 else t[mine] for t in tensors)
+        sides = self.average.of(self.form.plain(self.classes.of(mine).rows(sim), here), mine)
         if self.average.reduction == "none":
             return self.values(sides)
         return self.weighted(sides, self.divisors([_counts(sides)], len(anchors)))
@@ -79,8 +83,23 @@ class Problem:
     def divisors(self, counts: Sequence[Counts], anchors: int) -> list[Tensor | int]:
         """What each side's total is divided by, from the counts of all blocks."""
         known = self.average.divisor(anchors)
-        sums = [sum(parts) if parts[0] is not None else known for parts in zip(*counts)]
+        sums = [self._counted(parts) if parts[0] is not None else known for parts in zip(*counts)]
         return [count.where(count != 0, 1) if isinstance(count, Tensor) else count or 1 for count in sums]
+
+    def _counted(self, parts: Sequence[Tensor]) -> Tensor:
+        count = sum(parts[1:], start=parts[0])
+        return count if self.share is None else self.share.summed(count)
+
+    def shared(self, share: Share | None) -> Problem:
+        """The part of one process: world size times its share, so that the mean over processes is the whole."""
+        if share is None:
+            return self
+        of_tightness, of_contrast = self.weights
+        return replace(self, share=share, weights=(share.world * of_tightness, share.world * of_contrast))
+
+    def mine(self, anchors: int) -> slice:
+        """Which anchors are this process's."""
+        return slice(0, anchors) if self.share is None else self.share.of(anchors)
 
     @property
     def blocks_held(self) -> int:
@@ -90,8 +109,9 @@ class Problem:
     def blocks(self, n: int, m: int) -> list[slice]:
         """Chosen by elements, not rows: few anchors against many references, or many positives, need fewer."""
         each = m * self.blocks_held + _NEAR_ELEMENTS * self.classes.longest
-        rows = self.block or max(1, _BLOCK_ELEMENTS // each)
-        return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+        rows, mine = self.block or max(1, _BLOCK_ELEMENTS // each), self.mine(n)
+        starts = range(mine.start, mine.stop, rows)
+        return [slice(start, min(start + rows, mine.stop)) for start in starts]
 
 
 def _total(side: Side) -> Tensor:
@@ -122,7 +142,7 @@ def _settled(
     plan = problem.blocks(len(anchors), len(references))
     if not plan:
         return
-    buffer = anchors.new_empty(plan[0].stop, len(references))
+    buffer = anchors.new_empty(plan[0].stop - plan[0].start, len(references))
 
     def open_all(problem: Problem) -> Iterator[Opened]:
         for block in plan:

@@ -46,7 +46,7 @@ class LinearLogits:
         """(n, C) all of them."""
         embeddings, weight = self.checked(where)
         with torch.autocast(embeddings.device.type, enabled=False):
-            return F.linear(embeddings, weight, self.bias)
+            return F.linear(embeddings, weight, full_precision(self.bias))
 
     def checked(self, where: str) -> tuple[Tensor, Tensor]:
         """Embeddings and weight in full precision.
@@ -74,6 +74,7 @@ def logit_sums(
     sides: Callable[..., tuple[Tensor, Tensor]],
     shift: Callable[[int, Tensor], Tensor] | None = None,
     of_labels: Callable[[Tensor, int, Tensor], Tensor] | None = None,
+    divided: bool = True,
     pairing: Pairing = Pairing(),
 ) -> Described:
     """A loss from the logit of each row's class, and the log-sum of the others.
@@ -86,11 +87,13 @@ def logit_sums(
             (n,), the log-sum-exp of the others, -inf over none.  Finite whatever the label.
         shift: `shift(num_classes, like)` gives numbers (C,) that are added to logits.
         of_labels: `of_labels(labels, num_classes, like)` gives numbers (n,), a third argument of `sides`.
+        divided: whether it has tightness and contrast; what has not leaves contrast at 0.
         pairing: reduction, weights and block.
     """
     check_takes_no(where, pairing, *_OF_PAIRS)
     if isinstance(logits, LinearLogits):
-        return _of_classifier(where, logits, labels, sides, shift, of_labels, pairing)
+        sums = _of_classifier(where, logits, labels, sides, shift, of_labels, pairing)
+        return sums if divided else _Undivided(**vars(sums))
     logits, labels = check_logits(where, logits, labels)
     with torch.autocast(logits.device.type, enabled=False):
         if shift is not None:
@@ -100,7 +103,7 @@ def logit_sums(
         more = () if of_labels is None else (of_labels(index[:, 0], logits.shape[1], logits),)
         found = sides(logits.gather(1, index)[:, 0], masked_logsumexp(logits, others), *more)
     tightness, contrast = (torch.where(known, side, 0) for side in found)
-    return _RowCosts(where, (tightness, contrast), True, average_of(where, pairing, tightness))
+    return _RowCosts(where, (tightness, contrast), divided, average_of(where, pairing, tightness))
 
 
 def over_logits(
@@ -130,6 +133,7 @@ def check_logits(where: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
         InputError: shapes disagree, logits are not floating point, labels are not integers or not below C.
     """
     if isinstance(logits, LinearLogits):
+        check_labels(where, "labels", labels, check_rows(where, "embeddings", logits.embeddings))
         logits = logits.whole(where)
     logits = full_precision(check_rows(where, "logits", logits))
     labels = check_labels(where, "labels", labels, logits)
@@ -166,6 +170,13 @@ def _of_classifier(
         where, rows, labels, columns, torch.arange(len(weight), device=weight.device),
         push=LogSumExp(1.0), sides=near_and_far, tensors=more, similarity="dot", pairing=pairing,
     )  # fmt: skip
+
+
+class _Undivided(PairSums):
+    """A loss on the pair engine that has but one number for each row."""
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        raise InputError(f"{self.where}: has no tightness and contrast")
 
 
 @dataclass(frozen=True, eq=False)

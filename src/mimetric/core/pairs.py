@@ -26,6 +26,7 @@ from .classes import Classes, Related, Relation
 from .errors import InputError
 from .forms import Form, NearFar, WholeRows
 from .mined import Mined, Mining
+from .processes import mean_of_processes, share_of
 from .similarity import SIMILARITIES, Similarity, full_precision, in_one_type, lift, normalized
 from .terms import Term
 
@@ -254,10 +255,12 @@ class PairSums:
 
     def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
         problem, anchors, others = self.problem((of_tightness, of_contrast))
-        loss = PerAnchorLoss if self.pairing.reduction == "none" else BlockLoss
+        each = self.pairing.reduction == "none"
+        problem = problem.shared(None if each else share_of(len(anchors)))
+        loss = PerAnchorLoss if each else BlockLoss
         with torch.autocast(anchors.device.type, enabled=False):
             value = loss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
-        return cast(Tensor, value)
+        return cast(Tensor, value if problem.share is None else mean_of_processes(value))
 
     def problem(self, weights: tuple[float, float]) -> tuple[Problem, Tensor, Tensor | None]:
         """What the block loop takes: lifted anchors, lifted references or None for the anchors themselves."""

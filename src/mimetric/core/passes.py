@@ -6,6 +6,7 @@ Forward keeps nothing but the rows; backward makes the blocks again.  Memory is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .blocks import Gradients, Problem
 from .classes import ClassRuns
+from .processes import share_of
 from .pushes import Push
 from .reduce import Mean, Near
 
@@ -35,7 +37,7 @@ class Block(NamedTuple):
 def blocks(problem: Problem, rows: Tensor, references: Tensor) -> Iterator[Block]:
     """Blocks one after another, in one buffer."""
     plan = problem.blocks(len(rows), len(references))
-    buffer = rows.new_empty(plan[0].stop if plan else 0, len(references))
+    buffer = rows.new_empty(plan[0].stop - plan[0].start if plan else 0, len(references))
     for at in plan:
         sim = problem.product(rows[at], references, buffer)
         steepness = None if problem.map is None else problem.map.apply_(sim)
@@ -46,7 +48,10 @@ def blocks(problem: Problem, rows: Tensor, references: Tensor) -> Iterator[Block
 
 
 class NearAndFar(torch.autograd.Function):
-    """apply(problem, push, rows (n, w), references (m, w) or None) -> near (n, p), far (n, ...), its count."""
+    """apply(problem, push, rows (n, w), references (m, w) or None) -> near (n, p), far (n, ...), its count.
+
+    Where work is divided, of this process's share of the rows.
+    """
 
     @staticmethod
     def forward(
@@ -70,14 +75,17 @@ class NearAndFar(torch.autograd.Function):
     def backward(ctx: Any, to_near: Tensor, to_far: Tensor, _: Tensor) -> Any:
         rows, references = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
+        mine = ctx.problem.mine(len(rows))
         if torch.is_grad_enabled():  # second derivatives are wanted
             near, far, _ = near_and_far(ctx.problem, ctx.push, rows, references, plain=True)
-            return None, None, *again((near.sim, far), (to_near, to_far), (rows, references), needs)
+            outputs = near.sim[mine], far[mine]
+            return None, None, *again(outputs, (to_near, to_far), (rows, references), needs)
         gradients = Gradients(rows, references, needs)
         for block in blocks(ctx.problem, rows, rows if references is None else references):
-            ctx.push.slopes_(block.sim, block.near, _spread(ctx.problem), to_far[block.at])
-            here = to_near[block.at, : block.near.sim.shape[1]]
-            block.sim.scatter_add_(1, block.runs.columns, torch.where(block.near.valid, here, 0))
+            here = slice(block.at.start - mine.start, block.at.stop - mine.start)
+            ctx.push.slopes_(block.sim, block.near, _spread(ctx.problem), to_far[here])
+            to_sim = to_near[here, : block.near.sim.shape[1]]
+            block.sim.scatter_add_(1, block.runs.columns, torch.where(block.near.valid, to_sim, 0))
             gradients.add_(block.at, block.slopes_())
         return None, None, gradients.to_anchors, gradients.to_others
 
@@ -104,7 +112,9 @@ def near_and_far(
     """Positives of all rows, their sums over negatives, and what these count (nothing, or as the push says)."""
     runs = problem.classes.of(slice(None))
     if not plain:
-        near, far, count = NearAndFar.apply(problem, push, rows, references)  # type: ignore[no-untyped-call]
+        problem = replace(problem, share=share_of(len(rows)))
+        parts = NearAndFar.apply(problem, push, rows, references)  # type: ignore[no-untyped-call]
+        near, far, count = parts if problem.share is None else problem.share.collected(parts, len(rows))
         return Near(near, runs.positive), far, count
     found = runs.rows(problem.similarities(rows, rows if references is None else references))
     sums = push.far(found.far, found.near)

@@ -78,7 +78,8 @@ def kl_distillation_loss(
               \quad q_i = \text{softmax}(s_i / T)
 
     with similarity s of an anchor and its candidates, the positive (0) and its own negatives (1..h), and the teacher's
-    scores t.  The factor T² keeps the size of gradients at any temperature.
+    scores t.  The factor T² keeps the size of gradients at any temperature.  For the logits of a classifier over its
+    classes, the usual knowledge distillation, there is :func:`soft_target_loss`.
 
     Args:
         anchors: (n, d) floating point.

@@ -1,8 +1,8 @@
 """Calibrators with temperatures: probabilities softmax(logits / T).
 
-One temperature for all rows is fitted by :func:`fit_temperature`.  One for each row comes from a network of yours
-that reads what tells right rows from wrong ones; it is trained by descending the mean of
-:func:`~mimetric.metrics.top1_brier` of :func:`apply_temperature`, the correctness-aware loss.
+One temperature for all rows is fitted by :func:`fit_temperature`.  One for each row comes from a network
+that reads what tells right rows from wrong ones, such as :class:`~mimetric.losses.AdaptiveTemperature`, trained by
+:func:`~mimetric.losses.correctness_aware_loss` of :func:`apply_temperature`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""Rows in pairs, each with one other row: the next of its class, the reference of its label, or the nearest one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .checks import check_batch, check_references
+from .classes import UNLABELLED
+from .search import MOST_ROWS, Search, blocks_of, leave_out_
+from .similarity import Similarity, in_one_type
+
+
+class Views(NamedTuple):
+    """Two rows of each pair."""
+
+    first: Tensor  # (p, d)
+    second: Tensor  # (p, d)
+
+
+@dataclass(frozen=True)
+class TwoSides:
+    """A loss described by its sides, computed already."""
+
+    tightness: Tensor
+    contrast: Tensor
+
+    def total(self) -> Tensor:
+        return self.tightness + self.contrast
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.tightness, self.contrast
+
+
+def paired_rows(
+    where: str, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
+) -> Views:
+    """Rows and their partners by :func:`partners`, in float32 at least and one type; `where` opens messages."""
+    rows, labels = check_batch(where, embeddings, labels)
+    others, other_labels = check_references(where, rows, labels, references, reference_labels)
+    row, partner = partners(labels, None if others is None else other_labels)
+    rows, others = in_one_type(rows, rows if others is None else others)
+    return Views(rows[row], others[partner])
+
+
+def partners(labels: Tensor, reference_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Pairs of one label: (row (p,), partner (p,)), in order of label.
+
+    With references, the k-th row of a label is paired with its k-th reference, and after the last with the first
+    again: where labels are instances, 0, 1, ..., row and reference are two views of one.  Without, each row is paired
+    with the next row of its label, the last with the first.  What is unlabelled, or has nobody of its label, is in
+    no pair.
+
+    >>> [each.tolist() for each in partners(torch.tensor([5, 3, 5, -1, 5]))]
+    [[0, 2, 4], [2, 4, 0]]
+    >>> [each.tolist() for each in partners(torch.tensor([5, 3, 5]), torch.tensor([3, 4, 5]))]
+    [[1, 0, 2], [0, 2, 2]]
+    """
+    step = 1 if reference_labels is None else 0
+    label, row = labels.sort(stable=True)
+    other_label, other = (label, row) if reference_labels is None else reference_labels.sort(stable=True)
+    place = torch.arange(len(label), device=label.device) - torch.searchsorted(label, label)
+    start = torch.searchsorted(other_label, label)
+    size = torch.searchsorted(other_label, label, right=True) - start
+    there = (size > step) & (label != UNLABELLED)
+    at = start + (place + step) % size.clamp(min=1)
+    return row[there], other[at[there]]
+
+
+def nearest_other(rows: Tensor, similarity: Similarity) -> Tensor:
+    """(n,) for each of the rows (n, d) the most similar other one, the first of equal ones; no gradient.
+
+    In panels of similarities, never n x n.  A single row is its own.
+
+    >>> nearest_other(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]), "cosine")
+    tensor([2, 2, 1])
+    """
+    search = Search(similarity, rows)
+    every = torch.arange(len(rows), device=rows.device)
+    parts = [_nearest_other(search, query) for query in blocks_of(every, MOST_ROWS)]
+    return torch.cat(parts) if parts else every
+
+
+def _nearest_other(search: Search, query: Tensor) -> Tensor:
+    rows = search.rows(query)
+    best = rows.new_full((len(query),), -torch.inf)
+    where = torch.zeros_like(query)
+    for start, panel in search.panels(rows):
+        panel = panel[: len(query)]
+        leave_out_(panel, query[:, None] - start)
+        value, column = panel.max(dim=1)
+        where = torch.where(value > best, column + start, where)
+        best = torch.maximum(best, value)
+    return where

@@ -1,0 +1,328 @@
+"""What rows of a batch do, whatever their labels: spread over the sphere, over columns, over directions; keep short.
+
+To be added to a loss that pulls rows together, as in ``alignment+uniformity`` or ``supcon+0.1*koleo`` on the command.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.checks import check_positive, check_rows
+from ..core.classes import UNLABELLED
+from ..core.coupled import checked
+from ..core.errors import InputError
+from ..core.objective import Regularizer
+from ..core.paired import nearest_other
+from ..core.pairs import Pairing
+from ..core.passes import near_and_far
+from ..core.pushes import OneSum
+from ..core.similarity import full_precision, normalized
+from ..core.terms import LogSumExp
+
+
+def uniformity_loss(embeddings: Any, *, t: float = 2.0) -> Tensor:
+    r"""Uniformity: log of the mean Gaussian potential of all pairs of rows on the unit sphere.
+
+    .. math:: \log \frac{1}{n (n - 1)} \sum_{i \ne j} e^{-t \lVert x_i - x_j \rVert^2}
+
+    with rows scaled to length 1; a zero row is at squared distance 2 from all, with a zero gradient.  Exact, in blocks
+    of the pair engine and two passes; never n x n.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        t: sharpness > 0.
+
+    Returns:
+        Scalar in [-4 t, 0], in nats; 0 for fewer than two rows.
+    Raises:
+        InputError: not (n, d) floating point, or t is not > 0.
+
+    Reference: Wang and Isola, ICML 2020, arXiv:2005.10242.
+
+    >>> uniformity_loss(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
+    tensor(-4.3963)
+    """
+    where = "uniformity_loss"
+    check_positive(where, t=t)
+    rows = _rows(where, embeddings)
+    n = len(rows)
+    if n < 2:
+        return rows[:0].sum()
+    # Unlabelled rows are negatives of one another, and |x - y|^2 = 2 - 2 cos.
+    with torch.autocast(rows.device.type, enabled=False):
+        batch = checked(where, rows, torch.full((n,), UNLABELLED), None, None, Pairing())
+        problem, unit, _ = batch.problem((1.0, 1.0))
+        _, far, _ = near_and_far(problem, OneSum(LogSumExp(2 * t, base=1.0)), unit, None, plain=False)
+        return far.logsumexp(0) - log(n * (n - 1))
+
+
+class UniformityLoss(Regularizer):
+    """Module form of :func:`uniformity_loss`."""
+
+    function = staticmethod(uniformity_loss)
+
+    def __init__(self, *, t: float = 2.0) -> None:
+        check_positive("UniformityLoss", t=t)
+        super().__init__(t=t)
+
+
+def koleo_loss(embeddings: Any, *, epsilon: float = 1e-8) -> Tensor:
+    r"""KoLeo: rows away from their nearest neighbors, as the entropy estimate of Kozachenko and Leonenko has it.
+
+    .. math:: -\frac1n \sum_i \log \bigl(\min_{j \ne i} \lVert x_i - x_j \rVert + \varepsilon\bigr)
+
+    with rows scaled to length 1.  The gradient goes to a row and to its nearest one.  Neighbors are found exactly, in
+    panels; distances are of the rows themselves, so that small ones keep their digits.  Two equal rows have no
+    direction to part in, and no gradient.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm.
+        epsilon: > 0: the most that two equal rows cost is its negative log.
+
+    Returns:
+        Scalar >= -log 2, in nats; 0 for fewer than two rows.
+    Raises:
+        InputError: not (n, d) floating point, or epsilon is not > 0.
+
+    Reference: Sablayrolles et al., ICLR 2019, arXiv:1806.03198; with ε as in DINOv2 (Oquab et al., 2023,
+    arXiv:2304.07193), whose weight is 0.1.
+
+    >>> koleo_loss(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]]))
+    tensor(-0.0411)
+    """
+    where = "koleo_loss"
+    check_positive(where, epsilon=epsilon)
+    rows = _rows(where, embeddings)
+    if len(rows) < 2:
+        return rows[:0].sum()
+    unit = normalized(rows)
+    nearest = nearest_other(unit, "negative_squared_euclidean")  # cosines would not do for zero rows
+    distance = torch.linalg.vector_norm(unit - unit[nearest], dim=1)
+    loss: Tensor = -(distance + epsilon).log().mean()
+    return loss
+
+
+class KoLeoLoss(Regularizer):
+    """Module form of :func:`koleo_loss`."""
+
+    function = staticmethod(koleo_loss)
+
+    def __init__(self, *, epsilon: float = 1e-8) -> None:
+        check_positive("KoLeoLoss", epsilon=epsilon)
+        super().__init__(epsilon=epsilon)
+
+
+def variance_loss(embeddings: Any, *, target: float = 1.0, epsilon: float = 1e-4) -> Tensor:
+    r"""The variance term of VICReg: every column is to vary.
+
+    .. math:: \frac1d \sum_k \max\bigl(0,\ \gamma - \sqrt{\operatorname{Var}(x_{\cdot k}) + \varepsilon}\bigr)
+
+    with the variance over n - 1.
+
+    Args:
+        embeddings: (n, d) floating point; not scaled.
+        target: γ > 0, the standard deviation from which a column costs nothing.
+        epsilon: > 0.
+
+    Returns:
+        Scalar in [0, γ), in units of the rows; 0 for fewer than two rows.
+    Raises:
+        InputError: not (n, d) floating point, or an option is not > 0.
+
+    Reference: Bardes et al., ICLR 2022, arXiv:2105.04906, equation 1.
+
+    >>> variance_loss(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+    tensor(0.4950)
+    """
+    check_positive("variance_loss", target=target, epsilon=epsilon)
+    return variance_cost(_rows("variance_loss", embeddings), target, epsilon)
+
+
+class VarianceLoss(Regularizer):
+    """Module form of :func:`variance_loss`."""
+
+    function = staticmethod(variance_loss)
+
+    def __init__(self, *, target: float = 1.0, epsilon: float = 1e-4) -> None:
+        check_positive("VarianceLoss", target=target, epsilon=epsilon)
+        super().__init__(target=target, epsilon=epsilon)
+
+
+def covariance_loss(embeddings: Any) -> Tensor:
+    r"""The covariance term of VICReg: no two columns are to vary together.
+
+    .. math:: \frac1d \sum_{k \ne l} C_{kl}^2
+
+    with C (d, d) the covariance of columns, over n - 1.
+
+    Args:
+        embeddings: (n, d) floating point; not scaled.
+
+    Returns:
+        Scalar >= 0, in units of the rows to the fourth; 0 for fewer than two rows.
+    Raises:
+        InputError: not (n, d) floating point.
+
+    Reference: Bardes et al., ICLR 2022, arXiv:2105.04906, equation 4.
+
+    >>> covariance_loss(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
+    tensor(4.)
+    """
+    return covariance_cost(_rows("covariance_loss", embeddings))
+
+
+class CovarianceLoss(Regularizer):
+    """Module form of :func:`covariance_loss`."""
+
+    function = staticmethod(covariance_loss)
+
+
+def spectral_decay_loss(embeddings: Any, *, epsilon: float = 1e-3) -> Tensor:
+    r"""Spectral decay: how far the singular values of the rows are from all equal.
+
+    .. math:: -\frac1D \sum_k \log(D \, p_k), \qquad
+              p_k = \frac{\sigma_k / \sum_l \sigma_l + \varepsilon / D}{1 + \varepsilon}
+
+    the divergence of the uniform distribution from the :math:`D = \min(n, d)` singular values of the matrix (n, d) of
+    rows as they are, not centered; ε keeps it finite where a direction is not used at all.
+
+    Args:
+        embeddings: (n, d) floating point.
+        epsilon: > 0.
+
+    Returns:
+        Scalar in [0, log(1 + 1 / ε)), in nats.
+    Raises:
+        InputError: not (n, d) floating point, or epsilon is not > 0.
+
+    Reference: Roth et al., ICML 2020, arXiv:2002.08473, where it is a measure, as in
+    :func:`mimetric.metrics.spectral_decay`, of rows of length 1.  That it is made less, and ε, are ours; other papers
+    call other penalties on spectra so, mostly of the weights of a network.
+
+    >>> spectral_decay_loss(torch.tensor([[3.0, 0.0], [0.0, 1.0]]), epsilon=1e-6)
+    tensor(0.1438)
+    """
+    where = "spectral_decay_loss"
+    check_positive(where, epsilon=epsilon)
+    rows = _rows(where, embeddings)
+    if not rows.numel():
+        return rows.sum()
+    there = rows.detach().isfinite()
+    values = torch.linalg.svdvals(torch.where(there, rows, 0))  # raises an error on nan
+    total = values.sum()
+    shares = values / torch.where(total == 0, 1, total)
+    decay: Tensor = ((1 + epsilon) / (shares * len(values) + epsilon)).log().mean()
+    return decay * torch.where(there.all(), 1.0, torch.nan).to(decay)
+
+
+class SpectralDecayLoss(Regularizer):
+    """Module form of :func:`spectral_decay_loss`."""
+
+    function = staticmethod(spectral_decay_loss)
+
+    def __init__(self, *, epsilon: float = 1e-3) -> None:
+        check_positive("SpectralDecayLoss", epsilon=epsilon)
+        super().__init__(epsilon=epsilon)
+
+
+def embedding_norm_loss(embeddings: Any, *, p: float = 2.0, power: float = 1.0) -> Tensor:
+    r"""The mean length of rows, to a power.
+
+    .. math:: \frac1n \sum_i \lVert x_i \rVert_p^q
+
+    Args:
+        embeddings: (n, d) floating point.
+        p: of the norm, >= 1; infinity is the largest number of a row.
+        power: q > 0; 2 with p = 2 is what N-pairs and others add.
+
+    Returns:
+        Scalar >= 0; 0 without rows.
+    Raises:
+        InputError: not (n, d) floating point, or an option is out of range.
+
+    >>> embedding_norm_loss(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor(2.5000)
+    """
+    check_norm("embedding_norm_loss", p, power)
+    return norm_cost(_rows("embedding_norm_loss", embeddings), p, power)
+
+
+class EmbeddingNormLoss(Regularizer):
+    """Module form of :func:`embedding_norm_loss`."""
+
+    function = staticmethod(embedding_norm_loss)
+
+    def __init__(self, *, p: float = 2.0, power: float = 1.0) -> None:
+        check_norm("EmbeddingNormLoss", p, power)
+        super().__init__(p=p, power=power)
+
+
+def zero_mean_loss(embeddings: Any) -> Tensor:
+    r"""How far the numbers of a row are from a mean of 0, times their number.
+
+    .. math:: \frac1n \sum_i \Bigl| \sum_k x_{ik} \Bigr|
+
+    For losses that do not see the mean of a row, such as :func:`snr_contrastive_loss`, where it is part of the loss.
+
+    Args:
+        embeddings: (n, d) floating point.
+
+    Returns:
+        Scalar >= 0; 0 without rows.
+    Raises:
+        InputError: not (n, d) floating point.
+
+    Reference: Yuan et al., CVPR 2019, arXiv:1904.02616.
+
+    >>> zero_mean_loss(torch.tensor([[1.0, -1.0], [2.0, 1.0]]))
+    tensor(1.5000)
+    """
+    rows = _rows("zero_mean_loss", embeddings)
+    return rows.sum(1).abs().sum() / max(1, len(rows))
+
+
+class ZeroMeanLoss(Regularizer):
+    """Module form of :func:`zero_mean_loss`."""
+
+    function = staticmethod(zero_mean_loss)
+
+
+def variance_cost(rows: Tensor, target: float, epsilon: float) -> Tensor:
+    """:func:`variance_loss` of checked rows."""
+    if len(rows) < 2:
+        return rows[:0].sum()
+    return (target - (rows.var(0) + epsilon).sqrt()).relu().mean()
+
+
+def covariance_cost(rows: Tensor) -> Tensor:
+    """:func:`covariance_loss` of checked rows."""
+    if len(rows) < 2:
+        return rows[:0].sum()
+    centered = rows - rows.mean(0)
+    with torch.autocast(rows.device.type, enabled=False):
+        covariance = centered.T @ centered / (len(rows) - 1)
+    return (covariance - covariance.diagonal().diag()).square().sum() / rows.shape[1]
+
+
+def norm_cost(rows: Tensor, p: float, power: float) -> Tensor:
+    """Mean length of checked rows to a power, of slope 0 at a zero row."""
+    length: Tensor = torch.linalg.vector_norm(rows, p, dim=1)
+    if power != 1:
+        length = torch.where(length == 0, 0, torch.where(length == 0, 1, length) ** power)
+    return length.sum() / max(1, len(rows))
+
+
+def check_norm(where: str, p: float, power: float) -> None:
+    """Options of a mean length."""
+    check_positive(where, power=power)
+    if not p >= 1:
+        raise InputError(f"{where}: p must be >= 1, got {p}")
+
+
+def _rows(where: str, embeddings: Any) -> Tensor:
+    rows: Tensor = full_precision(check_rows(where, "embeddings", embeddings))
+    return rows
