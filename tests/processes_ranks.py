@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ class Case:
 
     call: Callable[[nn.Module, Batch], Tensor]
     make: Callable[[], nn.Module] = nn.Module
-    parts: dict[int, list[int]] = None  # type: ignore[assignment]
+    parts: dict[int, list[int]] = field(default_factory=lambda: PARTS)
     chunk: int = ROWS
 
 
@@ -187,11 +187,10 @@ def outcome(case: Case, rank: int = 0) -> tuple[Tensor, Tensor]:
     """The value, and the gradients of encoder and loss as data-parallel training averages them."""
     torch.manual_seed(1)
     encoder, objective = nn.Linear(6, WIDTH).double(), case.make().double()
-    parts = case.parts or PARTS
-    part, every = own_part(parts, rank), data()
+    part, every = own_part(case.parts, rank), data()
     z, view = embed_in_chunks(encoder, every.z[part], case.chunk), encoder(every.view[part])
     z, view, y = gathered(z, view, every.y[part])
-    every = Batch(z, y, view, *(rows[: sum(parts[1])] for rows in every[3:]))
+    every = Batch(z, y, view, *(rows[: len(y)] for rows in every[3:]))
     torch.manual_seed(2)
     with sharing():
         value = case.call(objective, every)

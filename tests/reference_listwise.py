@@ -46,7 +46,7 @@ def listnet_of(scores, relevance):
 
 
 def listmle_of(scores, relevance, weighting="uniform"):
-    order = sorted(range(len(scores)), key=lambda i: (-relevance[i], -scores[i]))
+    order = sorted(range(len(scores)), key=lambda i: (-relevance[i], scores[i]))
     n = len(order)
     weights = {
         "uniform": [1.0] * n,

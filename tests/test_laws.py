@@ -55,7 +55,10 @@ OUTSIDE_THE_ENGINE = {
     "adaptive_multi_head_loss",
     "smooth_adversarial_comp_sum_loss",
     "correlation_distillation_loss",
-    "ens_loss", "any_loss", "prediction_entropy_loss", "category_diversity_loss",
+    "ens_loss",
+    "any_loss",
+    "prediction_entropy_loss",
+    "category_diversity_loss",
     *OF_STATISTICS,
     *OF_ROWS,
 }  # plain functions, with tests of their own

@@ -82,5 +82,7 @@ def test_mistakes(text, message):
 
 
 def test_a_loss_that_takes_more_is_called_from_python():
-    with pytest.raises(InputError, match=r"^margin-mse takes anchors, positives, negatives, a teacher's scores: call"):
+    with pytest.raises(
+        InputError, match=r"^margin-mse takes anchors, positives, negatives, a teacher's scores: call"
+    ):
         parse_objectives("margin_mse")

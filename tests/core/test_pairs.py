@@ -215,9 +215,15 @@ OF_MORE = {
     "swap_triplet_loss", "histogram_loss", "angular_loss", "fast_ap_loss", "distance_weighted_triplet_loss",
 }  # fmt: skip
 GIVEN = [case for case in PAIRS if case.similarity == "cosine" and case.loss.__name__ not in OF_MORE]
-# Where a positive with more than its share is pushed off, and where pairs are drawn to a mean.
-SIGNED_POSITIVES = {"supcon", "supcon-cold", "nt-xent-all", "intra-pair-variance", "decoupled-weighted"}
-SIGNED_NEGATIVES = {"intra-pair-variance", "hard-negative-nt-xent", "hard-negative-nt-xent-sharp"}
+# Where a positive with more than its share is pushed off, where pairs are drawn to a mean, and where a list is to be of
+# a given form throughout.
+SIGNED_POSITIVES = {
+    "supcon", "supcon-cold", "nt-xent-all", "intra-pair-variance", "decoupled-weighted", "listmle-position",
+}  # fmt: skip
+SIGNED_NEGATIVES = {
+    "intra-pair-variance", "hard-negative-nt-xent", "hard-negative-nt-xent-sharp",
+    "listnet", "listmle", "listmle-position",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", GIVEN, ids=names)

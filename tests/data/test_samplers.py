@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -34,7 +35,7 @@ def test_each_batch_holds_per_class_rows_of_different_classes(case, num_batches,
     size = per_class * classes_a_batch
     rows = class_balanced_batches(
         labels, batch_size=size, per_class=per_class, num_batches=num_batches, generator=generator(seed)
-    )
+    ).rows
     assert rows.shape == (num_batches, size)
     assert rows.dtype == torch.int64
     class_size, drawn = Counter(labels.tolist()), Counter()
@@ -54,7 +55,7 @@ def test_each_batch_holds_per_class_rows_of_different_classes(case, num_batches,
 @given(st.integers(1, 40), st.data(), st.integers(1, 30))
 def test_random_batches_go_through_all_rows(n, data, num_batches):
     size = data.draw(st.integers(1, n))
-    rows = random_batches(n, batch_size=size, num_batches=num_batches, generator=generator())
+    rows = random_batches(n, batch_size=size, num_batches=num_batches, generator=generator()).rows
     assert rows.shape == (num_batches, size)
     assert all(len(set(batch)) == size for batch in rows.tolist())
     counts = torch.bincount(rows.flatten(), minlength=n)
@@ -67,8 +68,8 @@ def test_random_batches_count_the_rows_of_labels():
     labels = torch.tensor([5, 5, 7, 7, 7])
     kwargs = {"batch_size": 2, "num_batches": 5}
     assert torch.equal(
-        random_batches(labels, generator=generator(), **kwargs),
-        random_batches(5, generator=generator(), **kwargs),
+        random_batches(labels, generator=generator(), **kwargs).rows,
+        random_batches(5, generator=generator(), **kwargs).rows,
     )
 
 
@@ -78,7 +79,7 @@ def test_subsets_are_uniform():
     labels = torch.tensor([0] * 6 + [1])
     rows = class_balanced_batches(
         labels, batch_size=6, per_class=3, num_batches=20_000, generator=generator()
-    )
+    ).rows
     rows = rows.view(-1, 3)
     subsets = Counter(tuple(row) for row in rows[rows[:, 0] < 6].sort(dim=1).values.tolist())
     assert len(subsets) == 20
@@ -91,11 +92,56 @@ def test_classes_meet_evenly():
     labels = torch.arange(7)
     rows = class_balanced_batches(
         labels, batch_size=3, per_class=1, num_batches=14_000, generator=generator()
-    )
+    ).rows
     meet = torch.zeros(7, 7)
     meet.index_put_((rows[:, [0, 0, 1]], rows[:, [1, 2, 2]]), torch.tensor(1.0), accumulate=True)
     meet = (meet + meet.T)[~torch.eye(7, dtype=torch.bool)]
     assert (meet - 2000).abs().max() < 200
+
+
+DRAWN = {
+    "balanced": lambda random: class_balanced_batches(
+        torch.arange(40) % 8, batch_size=8, per_class=2, num_batches=9, generator=random
+    ),
+    "random": lambda random: random_batches(40, batch_size=8, num_batches=9, generator=random),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize("given", [0, 1, 5, 9])
+def test_drawn_batches_go_on_where_they_were(draw, given):
+    random = generator()
+    draw(random)
+    batches = draw(random)  # of the second epoch of one generator
+    assert len(batches) == 9
+    for _ in range(given):
+        next(batches)
+    state = json.loads(json.dumps(batches.state_dict()))
+    other = generator(7)
+    again = draw(other)
+    again.load_state_dict(state)
+    assert again.state_dict() == state
+    expected = batches.rows[given:].tolist()
+    assert [rows.tolist() for rows in again] == expected
+    assert [rows.tolist() for rows in batches.to("cpu")] == expected
+    assert torch.equal(draw(random).rows, draw(other).rows)  # the third
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch": 10}, r"batch must be a number in 0\.\.9, .* got 10"),
+        ({"batch": None}, "batch must be .* got None"),
+        ({"generator": [1, 2]}, "generator must be 632 numbers"),
+        ({"generator": ["x"] * 632}, "generator must be 632 numbers"),
+        ({"generator": [1 << 70] * 632}, "generator must be 632 numbers"),
+        ({"generator": [0] * 632}, "generator must be 632 numbers"),
+    ],
+)
+def test_drawn_batches_refuse_other_states(change, message):
+    batches = DRAWN["random"](generator())
+    with pytest.raises(InputError, match=message):
+        batches.load_state_dict(batches.state_dict() | change)
 
 
 def test_sampler_feeds_a_loader():
@@ -162,7 +208,7 @@ def test_rows_with_several_labels_come_once_in_a_batch(n, num_labels, data, seed
         with pytest.raises(InputError, match="class_balanced_batches: batch_size"):
             class_balanced_batches(labels, **options)
         return
-    rows = class_balanced_batches(labels, **options)
+    rows = class_balanced_batches(labels, **options).rows
     assert rows.shape == (5, size)
     assert all(len(set(batch)) == size for batch in rows.tolist())
     assert rows.min() >= 0
@@ -172,16 +218,19 @@ def test_rows_with_several_labels_come_once_in_a_batch(n, num_labels, data, seed
 def test_one_label_each_is_a_class_id():
     labels = torch.arange(40) % 8
     options = {"batch_size": 8, "per_class": 4, "num_batches": 20}
-    expected = class_balanced_batches(labels, generator=generator(), **options)
+    expected = class_balanced_batches(labels, generator=generator(), **options).rows
     one_hot = labels[:, None] == torch.arange(9)  # and a label that nobody has
-    assert class_balanced_batches(one_hot, generator=generator(), **options).tolist() == expected.tolist()
+    rows = class_balanced_batches(one_hot, generator=generator(), **options).rows
+    assert rows.tolist() == expected.tolist()
 
 
 def test_a_relation_gives_batches_of_related_rows():
     # A chain: each row belongs to its neighbors and itself.
     at = torch.arange(30)
     related = (at[:, None] - at).abs() <= 1
-    rows = class_balanced_batches(related, batch_size=6, per_class=3, num_batches=50, generator=generator())
+    rows = class_balanced_batches(
+        related, batch_size=6, per_class=3, num_batches=50, generator=generator()
+    ).rows
     ends, whole = 0, 0
     for group in rows.view(-1, 3).sort(1).values.tolist():
         whole += group[2] - group[0] == 2

@@ -249,18 +249,18 @@ def _sums(points: Tensor, positives: Tensor, temperature: float) -> Tensor:
     """F at points (N,)."""
     total = torch.zeros_like(points)
     for part in _parts(points, positives):
-        total += _softplus((points[:, None] - part) / temperature).sum(1)
+        total += _softplus((points[:, None] - part).div_(temperature)).sum(1)
     return total
 
 
 def _steps(points: Tensor, weights: Tensor, positives: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """The slope of F at points (N,), and (P,) the gradient of the sum of weights times F."""
-    slopes, to_positives = torch.zeros_like(points), []
-    for part in _parts(points, positives):
+    slopes, to_positives = torch.zeros_like(points), torch.empty_like(positives)
+    for part, into in zip(_parts(points, positives), _parts(points, to_positives)):
         step = (points[:, None] - part).div_(temperature).sigmoid_()
         slopes += step.sum(1)
-        to_positives.append(weights @ step)
-    return slopes / temperature, torch.cat([positives[:0], *to_positives]) / -temperature
+        torch.mv(step.T, weights, out=into)
+    return slopes.div_(temperature), to_positives.div_(-temperature)
 
 
 def _parts(points: Tensor, positives: Tensor) -> tuple[Tensor, ...]:

@@ -104,9 +104,10 @@ def listmle_loss(
         \frac1n \sum_i \sum_k w_k \Bigl(\log \sum_{l \ge k} e^{s_{i \pi_l} / T} - \frac{s_{i \pi_k}}T\Bigr)
 
     with cosine similarity s, over all references of anchor i but itself, :math:`\pi` their ranking by falling
-    relevance.  References of one relevance (with labels, all positives, and all negatives) stand in the order of
-    their similarity now, the nearest first: of all rankings that agree with the relevance this is the likeliest.  An
-    anchor without positives adds 0.
+    relevance.  References of one relevance (with labels, all positives, and all negatives) stand with the least similar
+    first: of all rankings that agree with the relevance this is the least likely, a bound that holds for any order of
+    them and stays convex, while the nearest first would teach the order there is by chance.  An anchor without
+    positives adds 0.
 
     Args:
         embeddings: (n, d) floating point, of any norm.
@@ -137,9 +138,9 @@ def listmle_loss(
 
     def cost(rows: Rows) -> Tensor:
         found = listed(rows)
-        nearest = found.sim.detach().argsort(dim=1, descending=True, stable=True)
-        by_relevance = found.relevance.gather(1, nearest).argsort(dim=1, descending=True, stable=True)
-        order = nearest.gather(1, by_relevance)
+        farthest = found.sim.detach().argsort(dim=1, stable=True)
+        by_relevance = found.relevance.gather(1, farthest).argsort(dim=1, descending=True, stable=True)
+        order = farthest.gather(1, by_relevance)
         weights = _of_places(weighting, found.relevance.gather(1, order))
         scores = torch.where(found.valid, found.sim, 0) / temperature
         likelihood = plackett_luce(scores, order, weights, found.valid.gather(1, order))
@@ -194,6 +195,7 @@ class Lists(NamedTuple):
 
 
 def listed(rows: Rows) -> Lists:
+    """Positives and negatives in one row each."""
     near = rows.near
     grades = torch.ones_like(near.sim) if near.relevance is None else near.relevance
     relevance = torch.zeros_like(rows.sim)  # added, as columns are filled up with one that is there

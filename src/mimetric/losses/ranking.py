@@ -6,8 +6,8 @@ each positive with everything else, so these are functions of whole rows, withou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +15,9 @@ from torch import Tensor
 from ..core.checks import check_choice, check_positive
 from ..core.classes import Rows
 from ..core.errors import InputError
-from ..core.forms import WholeRows
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, over_anchors, pair_loss
+from ..core.soft_ranks import SharpRows, count_nearer
 
 _VARIANTS = ("O", "Iu", "Ib", "Ds", "Dq")
 
@@ -78,11 +78,11 @@ def pnp_loss(
     check_positive(where, temperature=temperature, b=b, alpha=alpha)
 
     def cost(rows: Rows) -> Tensor:
-        nearer = _count_nearer(rows.far, rows.near.sim, temperature)
+        nearer = count_nearer(rows.far, rows.near.sim, temperature)
         return rows.near.mean(_penalty(variant, nearer, b, alpha))
 
     sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=_SharpRows(cost, scale=1 / temperature))
+    return replace(sums, form=SharpRows(cost, scale=1 / temperature))
 
 
 def _penalty(variant: str, nearer: Tensor, b: float, alpha: float) -> Tensor:
@@ -162,14 +162,14 @@ def smooth_ap_loss(
     def cost(rows: Rows) -> Tensor:
         near = rows.near
         among = torch.where(near.valid, near.sim, -torch.inf)
-        place = 0.5 + _count_nearer(
+        place = 0.5 + count_nearer(
             among, near.sim, temperature
         )  # from 1: itself it counts as half a nearer one
-        nearer = _count_nearer(rows.far, near.sim, temperature)
+        nearer = count_nearer(rows.far, near.sim, temperature)
         return near.mean(nearer / (place + nearer))
 
     sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=_SharpRows(cost, scale=1 / temperature))
+    return replace(sums, form=SharpRows(cost, scale=1 / temperature))
 
 
 class SmoothAPLoss(Objective):
@@ -238,7 +238,7 @@ def fast_ap_loss(
         return (near.count > 0).to(near.sim.dtype) - (positives * precision).sum(1) / near.count.clamp(min=1)
 
     sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=_SharpRows(cost, scale=num_bins / 2.0))
+    return replace(sums, form=SharpRows(cost, scale=num_bins / 2.0))
 
 
 class FastAPLoss(Objective):
@@ -259,39 +259,3 @@ def _histogram(sim: Tensor, num_bins: int) -> Tensor:
     above = (place - low) * there
     counts = sim.new_zeros(len(sim), num_bins + 1)
     return counts.scatter_add(1, low, there - above).scatter_add(1, low + 1, above)
-
-
-def _count_nearer(sim: Tensor, of: Tensor, temperature: float) -> Tensor:
-    """(k, p) how many of each row of sim (k, m) are larger than each number of that row of `of` (k, p), smoothly."""
-    return cast(Tensor, _Nearer.apply(sim, of, temperature))  # type: ignore[no-untyped-call]
-
-
-class _Nearer(torch.autograd.Function):
-    """Sums of sigmoids, made again for the gradient, one column of `of` at a time: autograd would keep (k, p, m)."""
-
-    @staticmethod
-    def forward(ctx: Any, sim: Tensor, of: Tensor, temperature: float) -> Tensor:
-        ctx.save_for_backward(sim, of)
-        ctx.temperature = temperature
-        counts = torch.empty_like(of)
-        for p, one in enumerate(of.unbind(1)):
-            counts[:, p] = sim.sub(one[:, None]).div_(temperature).sigmoid_().sum(1)
-        return counts
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        sim, of = ctx.saved_tensors
-        to_sim, to_of = torch.zeros_like(sim), []
-        for one, weight in zip(of.unbind(1), grad.div(ctx.temperature).unbind(1)):
-            step = ((sim - one[:, None]) / ctx.temperature).sigmoid()
-            slope = step * (1 - step) * weight[:, None]
-            to_sim = to_sim + slope
-            to_of.append(-slope.sum(1))
-        return to_sim, torch.stack(to_of, 1), None
-
-
-@dataclass(frozen=True)
-class _SharpRows(WholeRows):
-    """Rows whose cost moves faster than a similarity: autocast's rounding would be felt."""
-
-    scale: float = 1.0
