@@ -231,6 +231,25 @@ def in_data_parallel(rank: int) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.cat(gradients)  # averaged already
 
 
+def cut_classes(rank: int, kind: type[nn.Module], **options: Any) -> tuple[Tensor, Tensor]:
+    """Seven classes, each process with the weights of some."""
+    torch.manual_seed(1)
+    encoder, whole = nn.Linear(6, WIDTH).double(), kind(WIDTH, 7, **options).double()
+    mine = losses.own_classes(7, rank, world_size())
+    objective = kind(WIDTH, len(mine), **options).double()
+    objective.load_state_dict({**whole.state_dict(), "weight": whole.weight.detach()[mine.start : mine.stop]})
+    part = own_part(PARTS, rank)
+    z, y = gathered(encoder(data().z[part]), 2 * data().y[part])
+    value = losses.CutClasses(objective, mine, 7)(z, torch.where(y < 0, -1, y))
+    value.backward()
+    every = torch.zeros(7, WIDTH, dtype=torch.float64)
+    every[mine.start : mine.stop] = objective.weight.grad
+    if world_size() > 1:
+        torch.distributed.all_reduce(every)
+    learned = [p.grad for name, p in objective.named_parameters() if name != "weight"]
+    return value.detach(), torch.cat([averaged(encoder), every.flatten(), *(g[None] for g in learned)])
+
+
 def penalized(rank: int) -> tuple[Tensor, Tensor]:
     """Second derivatives: the squared gradient of all rows."""
     torch.manual_seed(1)
@@ -277,6 +296,15 @@ def quick_ones() -> dict[str, Any]:
     return CASES | {
         "second derivatives": penalized,
         "own logits": own_logits,
+        "classes cut": partial(cut_classes, kind=losses.NormalizedSoftmaxLoss),
+        "classes cut, a margin": partial(cut_classes, kind=losses.ArcFaceLoss),
+        "classes cut, a learned one": partial(
+            cut_classes, kind=losses.CosFaceLoss, margin=nn.Parameter(torch.tensor(0.2))
+        ),
+        "classes cut, squares": partial(cut_classes, kind=losses.P2SGradLoss),
+        "classes cut, active rows": partial(
+            cut_classes, kind=losses.CosFaceLoss, pairing=Pairing(reduction="active")
+        ),
         "no logits of its own": partial(own_logits, parts=FEW),
     }
 

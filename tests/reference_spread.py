@@ -130,6 +130,15 @@ def uniformity(x, t=2.0):
     return log(mean(potentials)) if potentials else 0.0
 
 
+def self_contrast(x, temperature=0.1):
+    n, costs = len(x), []
+    for i in range(n if n > 1 else 0):
+        own = exp(1 / temperature)
+        others = [exp(cosine(x[i], x[j]) / temperature) for j in range(n) if j != i]
+        costs.append(-log(own / (own + mean(others))))
+    return mean(costs) if costs else 0.0
+
+
 def koleo(x, epsilon=1e-8):
     rows = unit(x)
     nearest = [min(distance(a, b) for j, b in enumerate(rows) if i != j) for i, a in enumerate(rows) if x[1:]]

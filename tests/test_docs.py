@@ -151,3 +151,19 @@ def test_formulas_are_github_s(page: Path) -> None:
     text = re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
     assert [line for line in text.splitlines() if line.count("$") % 2] == []
     assert "\\operatorname" not in page.read_text(encoding="utf-8")
+
+
+def test_every_name_of_pytorch_metric_learning_is_in_the_differences() -> None:
+    """A user who switches looks each of them up."""
+    peer = pytest.importorskip("pytorch_metric_learning")
+    text = (DOCS / "differences.md").read_text(encoding="utf-8")
+    names = set()
+    for part in ("losses", "miners", "reducers", "regularizers", "distances", "samplers"):
+        module = importlib.import_module(f"{peer.__name__}.{part}")
+        names |= {name for name in vars(module) if name[0].isupper()}
+    of_their_own_code = {name for name in names if name.startswith("Base") or name.endswith("Mixin")}
+    missing = {name for name in names - of_their_own_code if not re.search(rf"`{name}\b", text)}
+    assert missing <= {
+        "FixedSetOfTriplets",
+        "TuplesToWeightsSampler",
+    }  # sets of triplets are not sampled here

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mimetric.core.errors import InputError
-from mimetric.data.sources import load_data
+from mimetric.data.sources import as_data, load_data
 from mimetric.doctor import Check, Examination, examine, examine_rows
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -201,3 +202,44 @@ def test_omniglot_holds_a_drawing_twice(monkeypatch):
     found = examine(data)
     same = np.unique(data.x.reshape(len(data.x), -1), axis=0)
     assert named(found, "copies").count == len(data.x) - len(same) == 1
+
+
+# --- Every layout ----------------------------------------------------------------------------------------
+
+
+def test_texts_are_compared_whole():
+    texts = [f"text {i} {i * i}" for i in range(60)]
+    texts[1] = texts[0]
+    texts[40] = "aaaa"  # one number throughout, were it a vector
+    found = examine(as_data(texts, np.arange(60) // 6, by="class"))
+    assert named(found, "copies").count == 1
+    assert {check.name for check in found.checks} == {
+        "singletons", "imbalance", "copies", "two labels", "leaks", "shared classes", "test classes",
+    }  # fmt: skip
+
+
+def test_queries_and_their_gallery():
+    x, y, part = clean()
+    query = (part == 2) & (np.arange(len(y)) % 6 == 0)
+    x[np.flatnonzero(query)[0]] = x[-1]  # of another class, in the gallery
+    y[np.flatnonzero(query)[1]] = 99
+    found = examine(as_data(x, y, split=part, query=query))
+    assert named(found, "queries alone").found == "1 of 20 queries have no row of their class in the gallery"
+    assert named(found, "queries in gallery").count == 1
+    found = examine(as_data(x, y, split=part))
+    assert not {check.name for check in found.checks} & {"queries alone", "queries in gallery"}
+
+
+def test_pictures_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for i in range(24):
+        folder = tmp_path / "pets" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    (tmp_path / "pets" / "a" / "x.png").write_bytes((tmp_path / "pets" / "a" / "0.png").read_bytes())
+    (tmp_path / "pets" / "b" / "y.png").write_bytes((tmp_path / "pets" / "a" / "2.png").read_bytes())
+    found = examine(load_data(f"folder:{tmp_path / 'pets'}:size=8"))
+    assert found.facts["rows"] == 26
+    assert named(found, "copies").count == 2
+    assert named(found, "two labels").count == 1

@@ -20,7 +20,7 @@ import mimetric
 from mimetric import recipes
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder, write_whole
-from mimetric.train.options import CompareOptions, EvaluateOptions
+from mimetric.train.options import CompareOptions, EvaluateOptions, TrainOptions
 
 try:
     from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
@@ -49,9 +49,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return _failed(place, _one_line(error, place), 2)
     except InputError as error:
         return _failed(place, str(error), 2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         kept = "; runs that had ended are kept" if tokens[:1] == ["compare"] else ""
-        return _failed(place, f"stopped by Ctrl-C{kept}", 130)
+        return _failed(place, str(error) or f"stopped by Ctrl-C{kept}", 130)
     return 0
 
 
@@ -68,6 +68,7 @@ def command_line(tokens: Sequence[str] = ()) -> App:
         default_parameter=Parameter(negative=()),
     )
     app.command(compare)
+    app.command(train)
     app.command(evaluate)
     app.command(doctor)
     app.command(explain)
@@ -116,6 +117,44 @@ def compare(
         print_comparison(results, page)
 
 
+def train(
+    *,
+    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),
+    resume: bool = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one objective, saved after each epoch, and judge it on the test as compare does.
+
+    The folder --out is a run: mimetric evaluate and mimetric explain take it.  Ctrl-C stops it after the step under
+    way; --resume goes on, also after a crash, to the numbers of a run that was never stopped.  No run is ever
+    written over: without --out the next is runs/train-2.
+
+    Args:
+        resume: Go on with the run in --out, with the options it began with.
+        as_json: Print the content of results.json on stdout in place of the table.
+    """
+    from mimetric.report.progress import shown_progress
+    from mimetric.train.machine import launched
+    from mimetric.train.run import train
+
+    if not resume and options.out == TrainOptions.out:
+        options = replace(options, out=_unused(options.out))
+    with shown_progress() as progress:
+        results = train(options, resume=resume, progress=progress)
+    if launched()[0]:
+        return  # the first process speaks for all
+    if as_json:
+        print(json.dumps(results, allow_nan=False))
+        return
+    [(name, entry)] = results["objectives"].items()
+    print(f"{name}, {results['data']['name']}: {results['data']['note']}")
+    for metric in ("recall_at_1", "map_at_r", "r_precision", "nmi"):
+        print(f"{metric:<12} {entry[metric]['mean']:.4f}")
+    if entry["note"]:
+        print(entry["note"])
+    print(f"Run: {options.out}; with intervals: mimetric evaluate {options.out}")
+
+
 def evaluate(
     source: Path,
     /,
@@ -126,7 +165,7 @@ def evaluate(
     """Measure what a comparison trained, or any embeddings, with bootstrap intervals, and warn of what flatters them.
 
     Args:
-        source: A folder that mimetric compare wrote, one of its checkpoints, or a file of embeddings: .npz or
+        source: The folder of mimetric train or compare, one of its checkpoints, or a file of embeddings: .npz or
             .parquet with embeddings (n, d), labels (n,) and, if you like, split, query, gallery and logits.
         as_json: Print one JSON object on stdout in place of the table.
     """
@@ -176,7 +215,7 @@ def explain(run: Path, /, *inputs: str, out: Path) -> None:
     Grad-CAM), if the run's objective has class weights; then which regions make the first input and each other similar.
 
     Args:
-        run: A checkpoint that mimetric compare wrote: a folder in its folder checkpoints.
+        run: The folder of mimetric train, or a folder in the folder checkpoints of mimetric compare.
         inputs: Files of pictures, or numbers of test rows of the run's data, from 0.
         out: File to write the picture to, .png.
     """

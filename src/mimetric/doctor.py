@@ -6,7 +6,7 @@ Each check counts something, says in words what it found, and, where a count spo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mimetric.core.classes import UNLABELLED
 from mimetric.core.copies import first_of_copies
 from mimetric.core.errors import InputError
-from mimetric.data.sources import LabelledData
-from mimetric.data.splits import TEST, TRAIN, VALIDATION
+from mimetric.data.labelled import LabelledData
+from mimetric.data.splits import TEST, TRAIN
 from mimetric.estimators import label_entropy
 
 NEAR = 0.99  # cosine of two rows less the mean row, above which they are near copies
@@ -66,13 +66,17 @@ def examine(data: LabelledData, *, seed: int = 0) -> Examination:
     >>> found.facts["rows"], round(found.facts["label_entropy"], 3), found.checks[0].found
     (1797, 2.302, 'none')
     """
-    part = np.full(len(data.y), TRAIN)
-    part[data.split.validation], part[data.split.test] = VALIDATION, TEST
-    return examine_rows(data.x, data.y, part, seed=seed)
+    found = examine_rows(data.x, data.y, data.split.part(), texts=data.kind == "texts", seed=seed)
+    return replace(found, checks=(*found.checks, *_queries(data)))
 
 
 def examine_rows(
-    x: NDArray[Any], y: NDArray[np.int64], part: NDArray[Any] | None = None, *, seed: int = 0
+    x: NDArray[Any],
+    y: NDArray[np.int64],
+    part: NDArray[Any] | None = None,
+    *,
+    texts: bool = False,
+    seed: int = 0,
 ) -> Examination:
     """Examine rows (n, ...) of numbers, their class ids (n,) and, where there is a split, their parts (n,).
 
@@ -85,6 +89,7 @@ def examine_rows(
         x: numbers of any type; values that are not finite are counted.
         y: class ids, -1 unlabelled.
         part: 0 train, 1 validation, 2 test.
+        texts: rows are code points: copies are looked for, near copies and constants mean nothing.
         seed: of the rows drawn.
 
     Raises:
@@ -99,22 +104,15 @@ def examine_rows(
     first = first_of_copies(rows)
     counts = np.unique(y[y != UNLABELLED], return_counts=True)[1]
     facts = _facts(rows, y, counts)
-    finite, constant = _finite_and_constant(rows)
-    checks = [
-        _singletons(counts),
-        _imbalance(facts),
-        _check("not finite", ~finite, "rows hold nan or infinity", "drop them, or find what made them"),
-        _check(
-            "constant", constant, "rows hold one number throughout", "drop them, or see how they were read"
-        ),
-        _copies(first),
-        _conflicts(first, y),
-    ]
+    checks = [_singletons(counts), _imbalance(facts), _copies(first), _conflicts(first, y)]
     if part is not None:
         checks += [_leaks(first, part), _shared_classes(y, part), _few_test_classes(y, part)]
-    if rows.shape[1] >= _LEAST_WIDTH:
-        usable = np.flatnonzero(finite & ~constant & (first == np.arange(len(rows))))
-        checks += _near_copies(rows, y, part, usable, seed)
+    if not texts:
+        finite, constant = _finite_and_constant(rows)
+        checks += _values(finite, constant)
+        if rows.shape[1] >= _LEAST_WIDTH:
+            usable = np.flatnonzero(finite & ~constant & (first == np.arange(len(rows))))
+            checks += _near_copies(rows, y, part, usable, seed)
     return Examination(facts, tuple(checks))
 
 
@@ -190,6 +188,28 @@ def _few_test_classes(y: NDArray[np.int64], part: NDArray[Any]) -> Check:
 
 def _tested(y: NDArray[np.int64], part: NDArray[Any]) -> NDArray[np.int64]:
     return np.unique(y[(part == TEST) & (y != UNLABELLED)])
+
+
+def _queries(data: LabelledData) -> list[Check]:
+    """Where the test has a gallery: queries that nothing in it answers, and that are in it."""
+    query, gallery = data.split.query, data.split.gallery
+    if query is None or gallery is None:
+        return []
+    alone = ~np.isin(data.y[query], data.y[gallery])
+    first = first_of_copies(data.x)
+    again = np.isin(first[query], first[gallery])
+    return [
+        _check("queries alone", alone, "queries have no row of their class in the gallery", "leave them out"),
+        _check("queries in gallery", again, "queries are exact copies of a gallery row", "drop one of each"),
+    ]
+
+
+def _values(finite: Rows, constant: Rows) -> list[Check]:
+    advice = "drop them, or see how they were read"
+    return [
+        _check("not finite", ~finite, "rows hold nan or infinity", "drop them, or find what made them"),
+        _check("constant", constant, "rows hold one number throughout", advice),
+    ]
 
 
 def _finite_and_constant(rows: NDArray[Any]) -> tuple[Rows, Rows]:

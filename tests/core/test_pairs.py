@@ -106,7 +106,7 @@ def test_the_engines_own_blocks_change_nothing(case, monkeypatch):
     # Few elements a block: ten rows against ten need several blocks of the engine's own choice.
     x, y = balanced(5, 2, width=4)
     whole, plain = case(x, y), case.plain(x, y)
-    monkeypatch.setattr(blocks, "_BLOCK_ELEMENTS", 300)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 300)
     torch.testing.assert_close(case(x, y), whole)
     torch.testing.assert_close(whole, plain)
 
@@ -120,7 +120,7 @@ def test_blocks_are_chosen_by_elements():
     ours = problem(supcon_loss, x, y)
     assert len(ours.blocks(1024, 1024)) == 1
     wide, tall = ours.blocks(4096, 100_000), ours.blocks(100_000, 256)
-    assert wide[0].stop * 100_000 <= blocks._BLOCK_ELEMENTS < (wide[0].stop + 2) * 100_000
+    assert wide[0].stop * 100_000 <= blocks.BLOCK_ELEMENTS < (wide[0].stop + 2) * 100_000
     assert len(tall) < 20
     assert wide[-1].stop == 4096
     # Positives count too: with one class there are as many as references.

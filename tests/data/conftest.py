@@ -10,7 +10,7 @@ def glyph_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def cached_glyphs(glyph_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The glyphs come from one cache for all tests here, drawn by the first that asks."""
+    """One cache for all tests here, and not the user's: what is drawn or decoded once is there for the next."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(glyph_cache))

@@ -142,6 +142,13 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
         load_data(spec)
 
 
+def test_strings_are_texts(tmp_path):
+    texts = np.array([f"текст {i}" for i in range(40)])
+    data = checked_texts(load_data(save(tmp_path, x=texts, y=LABELS)))
+    assert data.items is not None
+    assert data.items.tolist() == texts.tolist()
+
+
 def test_class_names_name_the_labels_there_are(tmp_path):
     spec = save(tmp_path, x=PIXELS, y=LABELS + 1, class_names=np.array(["none", "a", "b", "c", "d"]))
     assert checked(load_data(spec)).class_names == ("a", "b", "c", "d")
@@ -320,7 +327,11 @@ def broken(root: Path, name: str, content: bytes) -> None:
         ),
         (lambda root: broken(root, "x.jpg", b"text"), r"x\.jpg cannot be decoded"),
         (lambda root: broken(root, "3.png", (root / "cat/3.png").read_bytes()[:60]), r"3\.png cannot be"),
-        (lambda root: picture(root / "cat/deep.png", "I;16"), r"deep\.png has more than 8 bits"),
+        (lambda root: picture(root / "cat/deep.tif", "F"), r"deep\.tif has 32 bits a pixel; convert it"),
+        (
+            lambda root: (root / "cat/loop.png").symlink_to(root / "cat/loop.png"),
+            r"cat/loop\.png: Too many levels",
+        ),
         (lambda root: (root / "emu").mkdir(), "emu holds no images; known are .bmp"),
     ],
 )
@@ -344,6 +355,67 @@ def test_folders_without_classes(tmp_path):
         load_data(f"folder:{tmp_path}")
 
 
+def test_what_cannot_be_read_is_skipped_and_counted(tmp_path):
+    spec = pets(tmp_path)
+    broken(tmp_path, "0.png", b"")
+    broken(tmp_path, "x.jpg", b"text")
+    (tmp_path / "cat" / "y.png").symlink_to(tmp_path / "nowhere.png")
+    data = checked(load_data(f"{spec}:bad=skip"))
+    assert len(data.x) == 17
+    assert data.items is not None
+    assert data.items[0] == "cat/1.png"
+    assert "pictures left out as unreadable: " in data.note
+    assert "0.png cannot be decoded" in data.note
+    for name in (*(f"{i}.png" for i in range(1, 9)), "x.jpg"):
+        broken(tmp_path, name, b"")
+    for i in range(9):
+        (tmp_path / "dog" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(InputError, match="none of 20 pictures can be read"):
+        load_data(f"{spec}:bad=skip")
+
+
+def test_a_loop_of_folders_ends(tmp_path):
+    spec = pets(tmp_path)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    data = load_data(spec)
+    assert len(data.x) == 18
+    assert data.note.endswith("left out, as no images in class folders: round, cat/again")
+
+
+def test_text_files(tmp_path):
+    for name in ("да", "нет"):
+        for i in range(9):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{i}.txt").write_text(f"{name} {i}\n", encoding="utf-8")
+    data = checked_texts(load_data(f"folder:{tmp_path}"))
+    assert data.class_names == ("да", "нет")
+    assert data.items is not None
+    assert data.items[0] == "да 0"
+    (tmp_path / "да" / "3.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "да" / "4.txt").write_bytes(b"  ")
+    with pytest.raises(InputError, match=r"3\.txt is not UTF-8; correct it, or leave such out by bad=skip"):
+        load_data(f"folder:{tmp_path}")
+    data = checked_texts(load_data(f"folder:{tmp_path}:bad=skip"))
+    assert len(data.x) == 16
+    assert "texts left out, 2 with faults" in data.note
+
+
+def checked_texts(data: LabelledData) -> LabelledData:
+    assert data.kind == "texts"
+    assert data.x.dtype == np.int32
+    assert data.items is not None
+    assert ["".join(map(chr, row[row > 0])) for row in data.x] == data.items.tolist()
+    return data
+
+
+def test_folds_and_other_splits_by_option():
+    folds = [load_data(f"digits:by={fold}/3").split for fold in (1, 2, 3)]
+    assert np.array_equal(np.sort(np.concatenate([fold.test for fold in folds])), np.arange(1797))
+    assert load_data("digits:by=class").split.kind == "class-disjoint"
+    assert load_data("digits:by=rows").split.kind == "stratified"
+
+
 # --- Names ------------------------------------------------------------------------------------------
 
 
@@ -353,7 +425,22 @@ def test_folders_without_classes(tmp_path):
         ("glyph", "unknown data 'glyph'; did you mean glyphs?"),
         ("folders:pets", "unknown data 'folders:pets'; did you mean folder:PATH?"),
         ("npz:", "unknown data 'npz:'; did you mean npz:PATH?"),
-        ("", "unknown data ''; choose from glyphs, digits, npz:PATH, folder:PATH"),
+        ("", "unknown data ''; choose from glyphs, names, digits, npz:PATH, folder:PATH, list:PATH, "),
+        ("pets.cvs", "unknown data 'pets.cvs'"),
+        ("no/such.csv", "no/such.csv: cannot be read: No such file or directory"),
+        ("no/such.npz", "no/such.npz: cannot be read: No such file or directory"),
+        (
+            "digits:by=columns",
+            "digits:by=columns: by: must be class, rows, group or a fold such as 1/5, got columns",
+        ),
+        ("digits:by=6/5", "by: a fold must be 1/5 to 5/5, or of another number, got 6/5"),
+        ("digits:by=group", "by: the data have no groups"),
+        ("digits:seed=3", "unknown option seed; choose from by"),
+        ("folder:pets:siz=3", "folder:pets:siz=3: unknown option siz; did you mean size?"),
+        ("folder:pets:size=0", "size: must be a whole number from 1, got '0'"),
+        ("folder:pets:size=64x64", "size: must be a whole number from 1, got '64x64'"),
+        ("folder:pets:bad=ignore", "bad: must be stop or skip, got 'ignore'"),
+        ("folder:pets:bad=skip,bad=stop", "an option is given twice"),
         ("npz:no/such.npz", "npz:no/such.npz: cannot be read: No such file or directory"),
         ("folder:no/such", "folder:no/such: cannot be read: No such file or directory"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
-from mimetric.data.splits import Split, automatic, class_disjoint, official, stratified
+from mimetric.data.splits import Split, automatic, class_disjoint, class_folds, grouped, official, stratified
 
 labels_of_many = st.lists(st.integers(-3, 30), min_size=1, max_size=200)
 
@@ -162,3 +162,60 @@ def test_description():
 def test_errors(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# --- Folds, groups, queries ----------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 30), min_size=40, max_size=200), st.integers(2, 4), st.integers(0, 9))
+def test_every_class_is_tested_in_one_fold(labels, count, seed):
+    labels = np.array(labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if (counts > 1).sum() < 4 * count:
+        return
+    folds = class_folds(labels, count, validation_fraction=0, seed=seed)
+    tested = [set(labels[fold.test].tolist()) for fold in folds]
+    assert sum(map(len, tested)) == (counts > 1).sum()
+    assert set.union(*tested) == set(classes[counts > 1].tolist())
+    assert max(map(len, tested)) - min(map(len, tested)) <= 1
+    for fold in folds:
+        assert np.array_equal(np.sort(np.concatenate((fold.train, fold.test))), np.arange(len(labels)))
+        assert not set(labels[fold.train]) & set(labels[fold.test])
+
+
+@given(st.integers(0, 99), st.floats(0.1, 0.5), st.floats(0, 0.3))
+def test_groups_stay_in_one_part(seed, test, validation):
+    rng = np.random.default_rng(seed)
+    labels, groups = rng.integers(0, 4, 200), rng.integers(0, 40, 200)
+    split = grouped(labels, groups, test_fraction=test, validation_fraction=validation, seed=seed)
+    part = split.part()
+    assert all(len(set(part[groups == group])) == 1 for group in set(groups.tolist()))
+    largest = np.bincount(groups).max() / 200
+    assert test <= (part == 2).mean() <= test + largest
+    assert (part == 1).mean() <= validation + largest
+    assert validation > 0 or not (part == 1).any()
+
+
+def test_queries_of_an_official_split():
+    labels, part = np.tile(np.arange(5), 8), np.repeat([0, 2], 20)
+    query = np.arange(40) % 4 == 0
+    split = official(labels, part, query=query)
+    assert split.query is not None
+    assert split.gallery is not None
+    assert split.query.tolist() == [20, 24, 28, 32, 36]
+    assert np.array_equal(np.union1d(split.query, split.gallery), split.test)
+    assert "; 5 queries are searched among 15 rows" in split.describe(labels)
+    for wrong in (np.zeros(40, bool), np.ones(40, bool)):
+        with pytest.raises(InputError, match="no query has a row of its class in the gallery"):
+            official(labels, part, query=wrong)
+
+
+def test_what_folds_and_groups_need():
+    with pytest.raises(
+        InputError, match=r"class_folds: count must be from 2 to half of the 4 classes .*, got 3"
+    ):
+        class_folds([0, 0, 1, 1, 2, 2, 3, 3, 4], 3)
+    with pytest.raises(InputError, match=r"grouped: groups must have shape \(3,\)"):
+        grouped([0, 1, 0], [1, 2])
+    with pytest.raises(InputError, match="grouped split: train must have at least 2 classes"):
+        grouped([0, 1] * 9, [1] * 18)

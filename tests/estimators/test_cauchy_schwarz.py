@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference_estimators_k as reference
+from mimetric.core import kernels
 from mimetric.core.errors import InputError
-from mimetric.estimators import conditional_cs_divergence, cs_divergence, cs_information, kernel
+from mimetric.estimators import conditional_cs_divergence, cs_divergence, cs_information
 from strategies import batches, rows
 
 # The rows of the sheet, bandwidths 1.
@@ -110,6 +111,12 @@ def test_divergence_far_apart():  # where every kernel value underflows
     assert found.item() == pytest.approx(1e6)
 
 
+def test_conditional_of_predictions_far_off():
+    # Alike among themselves, every one 100 off: - 2 log of the mean of k(100).
+    found = conditional(X, torch.zeros(3, 1), torch.full((3, 1), 100.0))
+    assert found.item() == pytest.approx(100**2)
+
+
 def test_ends():
     x, y = normal(30, 2), normal(30, 2, seed=1)
     constant = torch.ones(30, 1)
@@ -137,7 +144,7 @@ def test_shift_order_and_blocks_change_nothing(monkeypatch):
     whole = list(all_of_them(x, y, prediction))
     torch.testing.assert_close(whole[1], whole[2])
     moved = list(all_of_them(x[order] + 1e3, y[order] - 50, prediction[order] - 50))
-    monkeypatch.setattr(kernel, "_BLOCK_ELEMENTS", 3 * 40)
+    monkeypatch.setattr(kernels, "BLOCK_ELEMENTS", 3 * 40)
     for a, b, c in zip(whole, moved, all_of_them(x, y, prediction)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(a, c)

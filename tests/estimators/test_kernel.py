@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
 import reference_estimators_k as reference
+from mimetric.core import kernels
 from mimetric.core.errors import InputError
 from mimetric.estimators import (
     hsic,
-    kernel,
     label_entropy,
     median_bandwidth,
     renyi_entropy,
@@ -144,7 +144,7 @@ def test_blocks_change_nothing(monkeypatch):
         yield hsic(x, y, unbiased=True)
 
     whole = list(all_of_them())
-    monkeypatch.setattr(kernel, "_BLOCK_ELEMENTS", 3 * 40)
+    monkeypatch.setattr(kernels, "BLOCK_ELEMENTS", 3 * 40)
     for a, b in zip(whole, all_of_them()):
         torch.testing.assert_close(a, b)
 

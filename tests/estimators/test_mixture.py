@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 
 import reference_estimators_k as reference
+from mimetric.core import kernels
 from mimetric.core.errors import InputError
 from mimetric.estimators import (
-    kernel,
     label_entropy,
     median_bandwidth,
     mixture_entropy,
@@ -109,7 +109,7 @@ def test_laws():
 def test_blocks_change_nothing(monkeypatch):
     x, y = normal(40, 3), torch.arange(40) % 4
     whole = [*mixture_entropy(x), *mixture_information(x, y)]
-    monkeypatch.setattr(kernel, "_BLOCK_ELEMENTS", 3 * 40)
+    monkeypatch.setattr(kernels, "BLOCK_ELEMENTS", 3 * 40)
     for a, b in zip(whole, [*mixture_entropy(x), *mixture_information(x, y)]):
         torch.testing.assert_close(a, b)
 

@@ -72,7 +72,7 @@ def test_balanced_weights():
     x, y = torch.cat((MISS, HIT, HIT, HIT)), [0, 0, 0, 0]
     # a = 3/4: the wrong row weighs 3/4, the right ones 1/4 each.
     expected = (0.75 * 0.455**2 + 0.75 * 0.3**2) / 1.5
-    assert correctness_aware_loss(x, y, balanced=True).item() == pytest.approx(expected)
+    assert correctness_aware_loss(x, y, balanced=True).item() == pytest.approx(expected, rel=1e-12)
     for of in (slice(2), slice(1, 4), slice(1)):  # half of them right, all, none
         torch.testing.assert_close(
             correctness_aware_loss(x[of], y[of], balanced=True), correctness_aware_loss(x[of], y[of])

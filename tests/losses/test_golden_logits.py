@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mimetric import named
+from mimetric import losses, named
 from mimetric.core.errors import InputError
 from mimetric.estimators import softmax_information
 from mimetric.losses import (
@@ -173,3 +173,18 @@ def test_the_module_learns_scores_that_favor_no_frequent_class():
 
     assert share_predicted_rare(None) < 0.02
     assert 0.35 < share_predicted_rare([0.9, 0.1]) < 0.55
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: losses.FocalLoss(alpha=0.25), r"FocalLoss: alpha must have shape \(1,\), a number for each class"),
+        (lambda: losses.PCSoftmaxLoss(prior=0.5), r"PCSoftmaxLoss: prior must have shape \(1,\), a number for each"),
+        (lambda: losses.BalancedSoftmaxLoss(counts=7), r"BalancedSoftmaxLoss: counts must have shape \(1,\)"),
+        (lambda: losses.BalancedSoftmaxLoss(counts=[0, 0]), "BalancedSoftmaxLoss: counts must be >= 0, and one of"),
+        (lambda: losses.LogitAdjustedLoss(prior=[0.5, 0.6]), "LogitAdjustedLoss: prior must sum to 1, got 1.1"),
+    ],
+)  # fmt: skip
+def test_numbers_of_classes_are_checked_before_there_are_logits(make, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        make()

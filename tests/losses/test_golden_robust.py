@@ -502,9 +502,8 @@ def test_factors_of_another_number_of_classes():
 
 def test_attacks_that_do_not_fit():
     for function in (smooth_adversarial_comp_sum_loss, losses.SmoothAdversarialCompSumLoss()):
-        with pytest.raises(
-            InputError, match=r"perturbed_logits must have shape \(1, 3\) as logits, got \(1, 2\)"
-        ):
+        message = r"perturbed_logits must have shape \(1, 3\) to match logits \(1, 3\), got \(1, 2\)"
+        with pytest.raises(InputError, match=message):
             function(row(1, 2, 3), [0], row(1, 2))
     for options, message in (({"rho": 0}, "rho must be > 0, got 0"), ({"nu": -1}, "nu must be >= 0, got -1")):
         with pytest.raises(InputError, match=f"^smooth_adversarial_comp_sum_loss: {message}"):

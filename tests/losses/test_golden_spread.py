@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from functools import partial
+from math import exp, log, log1p, sqrt
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference_spread
-from mimetric import losses, metrics
+from mimetric import estimators, losses, metrics
 from mimetric.core import blocks
 from mimetric.core.errors import InputError
 from strategies import batches, compared
@@ -169,8 +170,29 @@ def test_blocks_change_neither_value_nor_gradient(monkeypatch):
         return value.detach(), x.grad
 
     whole = value_and_gradient()
-    monkeypatch.setattr(blocks, "_BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 60)
     torch.testing.assert_close(value_and_gradient(), whole)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+@pytest.mark.parametrize("n", [2, 4, 16])
+def test_self_contrast(n, temperature):
+    # The sheet of cMIM: whatever n is, rows at right angles cost log(1 + e^(-1/T)), equal ones log 2.
+    loss = partial(losses.self_contrast_loss, temperature=temperature)
+    close(loss(torch.eye(16, dtype=torch.float64)[:n]), log1p(exp(-1 / temperature)))
+    close(loss(torch.ones(n, 3, dtype=torch.float64)), log(2))
+    x = random(n, 5)
+    unit = torch.nn.functional.normalize(x)
+    close(loss(x), log(2) - estimators.mean_contrast_bound(unit @ unit.T / temperature).item())
+
+
+def test_self_contrast_of_opposite_rows():
+    # The sheet: every other row at cosine -1 costs log(1 + e^-2) at T = 1.
+    x = torch.tensor([[2.0, 0.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    value = losses.self_contrast_loss(x, temperature=1.0)
+    close(value, 0.126928)
+    value.backward()
+    close((x.grad * x).sum(), 0)  # lengths do not matter
 
 
 def test_koleo():

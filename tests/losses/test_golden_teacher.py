@@ -282,7 +282,8 @@ def test_no_gradient_to_the_teacher_half_precision_and_logits_not_computed_yet(l
 def test_names_what_is_wrong(loss):
     name, student = loss.function.__name__, random(2, 3)
     with pytest.raises(
-        InputError, match=rf"^{name}: teacher_logits must have shape \(2, 3\) to match logits, got \(2, 4\)"
+        InputError,
+        match=rf"^{name}: teacher_logits must have shape \(2, 3\) to match logits \(2, 3\), got \(2, 4\)",
     ):
         loss(student, random(2, 4), [0, 1])
     with pytest.raises(InputError, match=f"^{name}: teacher_logits must be floating point"):

@@ -49,6 +49,7 @@ CASES = [
     Case("barlow-twins", losses.barlow_twins_loss, lambda x, y: sum(reference_spread.barlow_twins(x, y))),
     Case("w-mse", losses.w_mse_loss),  # beside plain loops in test_golden_spread
     Case("uniformity", of_rows(losses.uniformity_loss), of_rows(reference_spread.uniformity)),
+    Case("self-contrast", of_rows(losses.self_contrast_loss), of_rows(reference_spread.self_contrast)),
     Case("koleo", of_rows(losses.koleo_loss), of_rows(reference_spread.koleo), 1e-6),  # equal but for a rounding
     Case("variance", of_rows(losses.variance_loss), of_rows(reference_spread.variance)),
     Case("covariance", of_rows(losses.covariance_loss), of_rows(reference_spread.covariance)),
@@ -166,6 +167,13 @@ def test_half_precision_and_autocast(case, dtype, tolerance):
     assert (rows.grad - slopes).norm() <= tolerance * slopes.norm()
 
 
+def kind(entry):
+    """What its sides are; the table says so as well."""
+    if entry.tightness.startswith("none"):
+        return "norm"
+    return "apart" if entry.tightness == "0" else "together"
+
+
 ENTRIES = [
     entry for entry in catalog.entries().values() if issubclass(entry.module, Regularizer | WeightRegularizer)
 ]
@@ -186,6 +194,8 @@ def test_module_form_has_the_options_of_its_function(entry):
     module = entry.module()
     value = module(x) if isinstance(module, WeightRegularizer) else module(x, y, x, y)
     torch.testing.assert_close(value, entry.module.function(x))
+    sides = module.sides and module.sides(x)
+    assert sides == {"norm": None, "together": (value, 0), "apart": (0, value)}[kind(entry)]
     assert all(f"{name}=" in repr(module) for name in entry.options)
 
 
@@ -253,7 +263,10 @@ def test_sums_hand_over_the_class_weights(text, expected):
         if not isinstance(part, WeightRegularizer)
     )
     torch.testing.assert_close(objective(x, y) - rest, expected(weight), rtol=1e-4, atol=1e-5)
-    assert objective.sides is None
+    divided = all(part.sides is not None for part in objective.objectives)
+    assert (objective.sides is not None) == divided
+    if divided:
+        torch.testing.assert_close(sum(objective.sides(x, y)), objective(x, y))
 
 
 def test_sums_with_regularizers_of_rows():

@@ -12,7 +12,7 @@ from mimetric.cli import main
 from mimetric.core.errors import InputError
 from mimetric.data.sources import load_data
 from mimetric.models.encoders import split_encoder
-from mimetric.train.checkpoint import load, save
+from mimetric.train.checkpoint import load, save, weights_of
 from mimetric.train.explain import explain_run
 from mimetric.train.loop import fit
 from mimetric.train.options import FitOptions
@@ -24,7 +24,7 @@ def trained(folder: Path, objective: str, encoder: str = "conv", data: str | Non
     rows = digits.split.train[:256]
     options = FitOptions(steps=3, encoder=encoder, width=16, device="cpu")
     run = fit(torch.from_numpy(digits.x[rows]), torch.from_numpy(digits.y[rows]), objective, options=options)
-    save(folder, run.encoder, run.objective, run.settings | ({} if data is None else {"data": data}))
+    save(folder, weights_of(**run.model), run.settings | ({} if data is None else {"data": data}))
     return folder
 
 

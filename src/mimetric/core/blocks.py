@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .average import Average, Side, per_anchor
 from .classes import Relation
+from .errors import InputError
 from .forms import Form
 from .processes import Share
 from .reduce import Mean
@@ -24,7 +25,7 @@ from .similarity import Map
 
 # Numbers held for one block: 8 MiB in float32.  Enough rows for products at full speed, few enough
 # to stay near the cores.
-_BLOCK_ELEMENTS = 1 << 21
+BLOCK_ELEMENTS = 1 << 21
 # What autograd keeps of a positive (its place, its similarity, copies), counted in elements.
 _NEAR_ELEMENTS = 12
 
@@ -46,16 +47,19 @@ class Problem:
     wants_gradient: bool
     average: Average
     share: Share | None = None  # this process's anchors, where all have the same batch; None is all
+    classes_cut: bool = False  # references are those of all processes together
 
     def plain(self, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]) -> Tensor:
         """The value by autograd on the whole matrix: the formula that the blocks compute."""
+        if self.classes_cut:
+            raise InputError("second derivatives: not of class weights that are cut among processes")
         mine = self.mine(len(anchors))
         sim = self.similarities(anchors[mine], anchors if others is None else others)
         here = tuple(t if t.ndim == 0 else t[mine] for t in tensors)
         sides = self.average.of(self.form.plain(self.classes.of(mine).rows(sim), here), mine)
         if self.average.reduction == "none":
             return self.values(sides)
-        return self.weighted(sides, self.divisors([_counts(sides)], len(anchors)))
+        return self.weighted(sides, self.divisors([counts_of(sides)], len(anchors)))
 
     def similarities(self, rows: Tensor, references: Tensor) -> Tensor:
         """(n, m) all of them, by autograd."""
@@ -109,7 +113,7 @@ class Problem:
     def blocks(self, n: int, m: int) -> list[slice]:
         """Chosen by elements, not rows: few anchors against many references, or many positives, need fewer."""
         each = m * self.blocks_held + _NEAR_ELEMENTS * self.classes.longest
-        rows, mine = self.block or max(1, _BLOCK_ELEMENTS // each), self.mine(n)
+        rows, mine = self.block or max(1, BLOCK_ELEMENTS // each), self.mine(n)
         starts = range(mine.start, mine.stop, rows)
         return [slice(start, min(start + rows, mine.stop)) for start in starts]
 
@@ -118,7 +122,7 @@ def _total(side: Side) -> Tensor:
     return side.total.sum() if isinstance(side, Mean) else side.sum()
 
 
-def _counts(sides: tuple[Side, Side]) -> Counts:
+def counts_of(sides: tuple[Side, Side]) -> Counts:
     tightness, contrast = (side.count.sum() if isinstance(side, Mean) else None for side in sides)
     return tightness, contrast
 
@@ -131,7 +135,7 @@ class Opened(NamedTuple):
     slopes_: Callable[[Tensor], tuple[Tensor, tuple[Tensor, ...]]]  # cost -> slopes (k, m), to each tensor
 
 
-def _settled(
+def settled(
     problem: Problem, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]
 ) -> Iterator[tuple[Opened, list[Tensor | int]]]:
     """Blocks one after another in one buffer, with what each side's total is divided by.
@@ -150,9 +154,9 @@ def _settled(
 
     opened = open_all(problem)
     first = next(opened)
-    counts = [_counts(first.sides)]
+    counts = [counts_of(first.sides)]
     if len(plan) > 1 and counts[0] != (None, None):
-        counts = [_counts(block.sides) for block in open_all(replace(problem, wants_gradient=False))]
+        counts = [counts_of(block.sides) for block in open_all(replace(problem, wants_gradient=False))]
         opened = open_all(problem)  # the buffer was used again
         first = next(opened)
     divisors = problem.divisors(counts, len(anchors))
@@ -202,76 +206,43 @@ class Gradients:
             into.addmm_(slopes.T, self.anchors[block])
 
 
-class BlockLoss(torch.autograd.Function):
-    """apply(problem, anchors (n, w), others (m, w) or None for the anchors themselves, *tensors) -> scalar."""
+class Found(NamedTuple):
+    """A value, and its gradients where they were asked for."""
 
-    @staticmethod
-    def forward(
-        ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
-    ) -> Tensor:
-        needs = [need and problem.wants_gradient for need in ctx.needs_input_grad[1:]]
-        gradients = Gradients(anchors, others, needs)
-        to_tensors = [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs[2:])]
-        value = anchors.new_zeros(())
-        for (block, sides, slopes_), divisors in _settled(problem, anchors, others, tensors):
-            with torch.set_grad_enabled(problem.wants_gradient):
-                cost = problem.weighted(sides, divisors)
-            value += cost.detach()
-            if problem.wants_gradient:
-                slopes, parts = slopes_(cost)
-                gradients.add_(block, slopes)
-                for into, part in zip(to_tensors, parts):
-                    if into is not None:
-                        (into if into.ndim == 0 else into[block]).add_(part)
-        ctx.problem, ctx.inputs = problem, 2 + len(tensors)
-        ctx.save_for_backward(
-            anchors, others, *tensors, gradients.to_anchors, gradients.to_others, *to_tensors
-        )
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        anchors, others, *tensors = ctx.saved_tensors[: ctx.inputs]
-        gradients = ctx.saved_tensors[ctx.inputs :]
-        if torch.is_grad_enabled():  # second derivatives are wanted
-            value = ctx.problem.plain(anchors, others, tuple(tensors))
-            inputs = [x for x, g in zip((anchors, others, *tensors), gradients) if g is not None]
-            found = iter(torch.autograd.grad(value, inputs, grad, create_graph=True, materialize_grads=True))
-            return None, *(None if g is None else next(found) for g in gradients)
-        return None, *(None if g is None else g * grad for g in gradients)
+    value: Tensor
+    to_anchors: Tensor | None
+    to_others: Tensor | None
+    to_tensors: list[Tensor | None]
 
 
-class PerAnchorLoss(torch.autograd.Function):
-    """The same without a sum: (n,) one number per anchor.  Backward makes the blocks again, with its weights."""
+def by_rows(
+    problem: Problem,
+    anchors: Tensor,
+    others: Tensor | None,
+    tensors: tuple[Tensor, ...],
+    needs: Sequence[bool],
+) -> Found:
+    """Value and gradients of anchors (n, w), others (m, w) or None for the anchors themselves, and tensors."""
+    gradients = Gradients(anchors, others, needs)
+    to_tensors = [torch.zeros_like(t) if need else None for t, need in zip(tensors, needs[2:])]
+    value = anchors.new_zeros(())
+    for (block, sides, slopes_), divisors in settled(problem, anchors, others, tensors):
+        with torch.set_grad_enabled(problem.wants_gradient):
+            cost = problem.weighted(sides, divisors)
+        value += cost.detach()
+        if problem.wants_gradient:
+            slopes, parts = slopes_(cost)
+            gradients.add_(block, slopes)
+            for into, part in zip(to_tensors, parts):
+                if into is not None:
+                    (into if into.ndim == 0 else into[block]).add_(part)
+    return Found(value, gradients.to_anchors, gradients.to_others, to_tensors)
 
-    @staticmethod
-    def forward(
-        ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
-    ) -> Tensor:
-        valued = replace(problem, wants_gradient=False)
-        parts = [valued.values(block.sides) for block, _ in _settled(valued, anchors, others, tensors)]
-        ctx.problem = problem
-        ctx.save_for_backward(anchors, others, *tensors)
-        return torch.cat([anchors.new_zeros(0), *parts])
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        twice = torch.is_grad_enabled()
-        anchors, others, *tensors = ctx.saved_tensors
-        needs = ctx.needs_input_grad[1:]
-        weights = grad if ctx.problem.average.weights is None else grad * ctx.problem.average.weights
-        with torch.enable_grad():
-            given = [anchors, others, *tensors]
-            if not twice:
-                given = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(given, needs)]
-            anchors, others, *tensors = given
-            if twice:
-                value, arriving = ctx.problem.plain(anchors, others, tuple(tensors)), grad
-            else:
-                problem = replace(ctx.problem, average=Average("sum", weights))
-                value, arriving = BlockLoss.apply(problem, anchors, others, *tensors), None  # type: ignore[no-untyped-call]
-            inputs = [x for x, need in zip(given, needs) if need]
-            found = iter(
-                torch.autograd.grad(value, inputs, arriving, create_graph=twice, materialize_grads=True)
-            )
-        return None, *(next(found) if need else None for need in needs)
+def values_by_rows(
+    problem: Problem, anchors: Tensor, others: Tensor | None, tensors: tuple[Tensor, ...]
+) -> Tensor:
+    """(n,) one number per anchor, without gradients."""
+    valued = replace(problem, wants_gradient=False)
+    parts = [valued.values(block.sides) for block, _ in settled(valued, anchors, others, tensors)]
+    return torch.cat([anchors.new_zeros(0), *parts])

@@ -132,11 +132,7 @@ def check_prior(where: str, prior: Any, num_classes: int, like: Tensor) -> Tenso
     """
     if prior is None:
         return like.new_full((num_classes,), -log(num_classes))
-    given = as_tensor(where, "prior", prior, torch.float64)
-    if given.shape != (num_classes,):
-        raise InputError(
-            f"{where}: prior must have shape ({num_classes},), a number for each class, got {tuple(given.shape)}"
-        )
+    given = check_per_class(where, "prior", prior, num_classes)
     if given.device.type == "cpu":
         if not (given > 0).all():
             bad = int((~(given > 0)).nonzero()[0])
@@ -149,6 +145,25 @@ def check_prior(where: str, prior: Any, num_classes: int, like: Tensor) -> Tenso
                 f"{where}: prior must sum to 1, got {given.sum().item():g}; divide counts by their sum"
             )
     return given.log().to(like)
+
+
+def check_per_class(where: str, name: str, numbers: Any, num_classes: int | None = None) -> Tensor:
+    """A number for each class, (C,) float64; None is before it is known how many there are."""
+    given = as_tensor(where, name, numbers, torch.float64)
+    classes = given.numel() if num_classes is None else num_classes
+    if given.shape != (classes,):
+        raise InputError(
+            f"{where}: {name} must have shape ({classes},), a number for each class, got {tuple(given.shape)}"
+        )
+    return given
+
+
+def check_match(where: str, name: str, x: Tensor, shape: tuple[int, ...], other: str, rows: Tensor) -> None:
+    """A tensor of the shape that goes with another."""
+    if tuple(x.shape) != shape:
+        raise InputError(
+            f"{where}: {name} must have shape {shape} to match {other} {tuple(rows.shape)}, got {tuple(x.shape)}"
+        )
 
 
 def check_finite(where: str, name: str, rows: Tensor) -> None:
@@ -172,6 +187,20 @@ def check_positive(where: str, **options: float) -> None:
     for name, value in options.items():
         if not value > 0:
             raise InputError(f"{where}: {name} must be > 0, got {value}")
+
+
+def check_not_negative(where: str, **options: float) -> None:
+    """Options that must be >= 0."""
+    for name, value in options.items():
+        if not value >= 0:
+            raise InputError(f"{where}: {name} must be >= 0, got {value}")
+
+
+def check_share(where: str, **options: float) -> None:
+    """Options that must lie in 0..1."""
+    for name, value in options.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"{where}: {name} must lie in 0..1, got {value}")
 
 
 def check_choice(where: str, name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,9 +1,11 @@
-"""Files that are whole or absent: written under another name, forced to disk, then renamed."""
+"""Files that are whole or absent: written under another name, forced to disk, then renamed; and so is the folder."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import InputError
@@ -12,12 +14,18 @@ from .errors import InputError
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path`, replacing what was there; after a crash it is the old or the new file.
 
+    Files written one after the other reach the disk in that order.  A process that is killed while it writes leaves
+    a file ``.NAME.*.tmp``: see :func:`remove_others`.
+
+    Raises:
+        OSError: as when the disk is full; what was there still is.
+
     >>> folder = Path(tempfile.mkdtemp())
     >>> write_whole(folder / "a.txt", b"whole")
     >>> [file.name for file in folder.iterdir()]
     ['a.txt']
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -28,6 +36,23 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    _sync(path.parent)
+
+
+def remove_others(folder: Path, kinds: Sequence[str], kept: Sequence[str]) -> None:
+    """Delete files of some kinds, such as ``weights-*``, but those to be kept, and what killed writes left of such.
+
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("a-1", "a-2", ".a-3.xy.tmp", "b-1"):
+    ...     write_whole(folder / name, b"")
+    >>> remove_others(folder, ["a-*"], kept=["a-2"])
+    >>> sorted(file.name for file in folder.iterdir())
+    ['a-2', 'b-1']
+    """
+    for kind in kinds:
+        for file in (*folder.glob(kind), *folder.glob(f".{kind}.*.tmp")):
+            if file.name not in kept:
+                file.unlink(missing_ok=True)
 
 
 def writable_folder(folder: Path, option: str = "out") -> Path:
@@ -44,3 +69,13 @@ def writable_folder(folder: Path, option: str = "out") -> Path:
         reason = error.strerror or str(error)
         raise InputError(f"{option}: cannot write to {folder} ({reason}); name another folder") from None
     return folder
+
+
+def _sync(folder: Path) -> None:
+    """Force the names in a folder to disk, where the system can."""
+    with suppress(OSError):  # Windows opens no folders, and some network file systems sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

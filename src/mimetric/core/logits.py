@@ -66,6 +66,11 @@ class LinearLogits:
         return full_precision(embeddings), full_precision(weight)
 
 
+def whole_logits(where: str, logits: Any) -> Any:
+    """Given logits as they are; those of a classifier computed."""
+    return logits.whole(where) if isinstance(logits, LinearLogits) else logits
+
+
 def logit_sums(
     where: str,
     logits: Any,
@@ -134,8 +139,7 @@ def check_logits(where: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
     """
     if isinstance(logits, LinearLogits):
         check_labels(where, "labels", labels, check_rows(where, "embeddings", logits.embeddings))
-        logits = logits.whole(where)
-    logits = full_precision(check_rows(where, "logits", logits))
+    logits = full_precision(check_rows(where, "logits", whole_logits(where, logits)))
     labels = check_labels(where, "labels", labels, logits)
     check_classes(where, labels, logits.shape[1])
     return logits, labels

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from .errors import InputError
@@ -14,6 +15,7 @@ class Bound(nn.Module):
     """Options bound to a function: a parameter that has the name of an option is learned in its place."""
 
     function: ClassVar[Any]  # as a staticmethod
+    sides: Any = None  # (tightness, contrast), of what has them
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -80,9 +82,10 @@ class Objective(Bound):
 
 
 class Regularizer(Objective):
-    """A function of the rows of a batch alone: labels and references are not looked at."""
+    """A function of the rows of a batch alone: labels and references are not looked at.
 
-    sides = None  # type: ignore[assignment]
+    All of it is contrast; one that keeps no rows apart has None for `sides`.
+    """
 
     def forward(
         self,
@@ -93,12 +96,31 @@ class Regularizer(Objective):
     ) -> Tensor:
         return cast(Tensor, self.function(embeddings, **self.options))
 
+    def sides(
+        self,
+        embeddings: Any,
+        labels: Any = None,  # noqa: ARG002
+        references: Any = None,  # noqa: ARG002
+        reference_labels: Any = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """(0, the value)."""
+        value = self.forward(embeddings)
+        return torch.zeros_like(value), value
+
 
 class WeightRegularizer(Bound):
-    """A function of class weights: called as `regularizer(weight)`, or added to an objective that has such."""
+    """A function of class weights: called as `regularizer(weight)`, or added to an objective that has such.
+
+    All of it is contrast; one that keeps no classes apart has None for `sides`.
+    """
 
     def forward(self, weight: Any) -> Tensor:
         return cast(Tensor, self.function(weight, **self.options))
+
+    def sides(self, weight: Any) -> tuple[Tensor, Tensor]:
+        """(0, the value)."""
+        value = self.forward(weight)
+        return torch.zeros_like(value), value
 
 
 class ObjectiveSum(nn.Module):
@@ -119,7 +141,7 @@ class ObjectiveSum(nn.Module):
         super().__init__()
         self.factors = [factor for factor, _ in parts]
         self.objectives = nn.ModuleList(objective for _, objective in parts)
-        if any(getattr(objective, "sides", None) is None for _, objective in parts):
+        if any(objective.sides is None for _, objective in parts):
             self.sides = None  # type: ignore[assignment, method-assign]
 
     def forward(

@@ -20,8 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .average import REDUCTIONS, Average, Reduction, Side
-from .blocks import BlockLoss, PerAnchorLoss, Problem
+from .block_loss import BlockLoss, PerAnchorLoss
+from .blocks import Problem
 from .checks import check_choice, check_references, check_relation, check_rows, check_shared_labels
+from .class_parallel import are_classes_cut
 from .classes import Classes, Related, Relation
 from .errors import InputError
 from .forms import Form, NearFar, WholeRows
@@ -282,6 +284,7 @@ class PairSums:
             block=self.pairing.block,
             wants_gradient=torch.is_grad_enabled(),
             average=average_of(self.where, self.pairing, lifted.anchors),
+            classes_cut=are_classes_cut(),
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 

@@ -94,6 +94,40 @@ def mean_of_processes(value: Tensor, count: float | Tensor = 1.0) -> Tensor:
     return cast(Tensor, _Mean.apply(value, torch.as_tensor(count).to(value)))  # type: ignore[no-untyped-call]
 
 
+def average_over_processes(tensors: Sequence[Tensor]) -> None:
+    """Puts the mean over processes in the place of each: of gradients after backward, of running statistics.
+
+    All processes call it with as many tensors of the same shapes; each type and device travels as one.
+
+    >>> average_over_processes([torch.ones(3)])  # one process: nothing happens
+    """
+    if world_size() == 1:
+        return
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    with torch.no_grad():
+        for same in kinds.values():
+            flat = torch.cat([tensor.flatten() for tensor in same])
+            dist.all_reduce(flat)
+            parts = torch.split(flat / world_size(), [tensor.numel() for tensor in same])
+            for tensor, part in zip(same, parts):
+                tensor.copy_(part.view_as(tensor))
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether it is so in one of them, the same answer in all.
+
+    >>> any_process(True, torch.device("cpu"))
+    True
+    """
+    if world_size() == 1:
+        return flag
+    told = torch.tensor(float(flag), device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    return bool(told)
+
+
 def world_size() -> int:
     """How many processes there are; 1 where none were started together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LOW = -1e30
+FINITE = -1e30  # in place of -inf where it is multiplied by 0
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ def masked_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
     tensor([0.6931,   -inf])
     """
     # A number so low that its exponential is 0 keeps derivatives of any order finite, which -inf does not.
-    return torch.where(mask.any(1), torch.where(mask, x, _LOW).logsumexp(1), -torch.inf)
+    return torch.where(mask.any(1), torch.where(mask, x, FINITE).logsumexp(1), -torch.inf)
 
 
 def log_add(a: Tensor, b: Tensor) -> Tensor:
     """log(e^a + e^b), where -inf stands for nothing and has a zero gradient, of any order."""
-    return torch.stack((a, b)).clamp(min=_LOW).logsumexp(0)  # torch.logaddexp has NaN second derivatives
+    return torch.stack((a, b)).clamp(min=FINITE).logsumexp(0)  # torch.logaddexp has NaN second derivatives
 
 
 def log_add_to_each(x: Tensor, far: Tensor) -> Tensor:

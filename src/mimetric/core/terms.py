@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reduce import Mean, Near, masked_logsumexp
+from .reduce import FINITE, Mean, Near, masked_logsumexp
 
 # exp of arguments below about -88 is subnormal in float32, and 12 to 35 times slower on a CPU; what is
 # clamped here is below 1e-34 of the largest entry of its row.
 _LOWEST_EXPONENT = -80.0
 _SAFE_SPREAD = 60.0
-FINITE = -1e30  # in place of -inf where it is multiplied by 0
 
 
 @dataclass(frozen=True)

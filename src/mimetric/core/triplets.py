@@ -10,12 +10,11 @@ from torch import Tensor
 
 from .classes import ClassRuns, Rows
 from .forms import Slopes
-from .reduce import Mean, Near
-from .terms import FINITE, Hardest, Sums
+from .reduce import FINITE, Mean, Near
+from .terms import Hardest, Sums
 
 # Up to so many positives, a pass over the negatives for each costs less than a search among all.
 _MOST_PASSES = 100
-_FAR_BELOW = -1e30  # its softplus is 0, and so are all its derivatives
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class SoftTriplets:
     def plain(self, rows: Rows, tensors: tuple[Tensor, ...]) -> tuple[Mean, Mean]:  # noqa: ARG002
         over = rows.far[:, None] - rows.near.sim[:, :, None] + self.margin  # (k, p, m)
         there = rows.near.valid[:, :, None] & (rows.far != -torch.inf)[:, None]
-        total = rows.near.sum(F.softplus(torch.where(there, over, _FAR_BELOW)).sum(2))
+        total = rows.near.sum(F.softplus(torch.where(there, over, FINITE)).sum(2))
         return _sides(rows.near, total, (rows.far != -torch.inf).sum(1))
 
     def opened_(

@@ -16,7 +16,7 @@ from torch import Tensor
 from .blocks import Gradients
 from .coupled import Data
 from .passes import again, blocks
-from .terms import FINITE
+from .reduce import FINITE
 
 
 def swapped(data: Data, limits: Tensor) -> tuple[Tensor, Tensor]:

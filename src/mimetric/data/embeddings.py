@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimetric.core.errors import InputError, did_you_mean
+from mimetric.data.parquet import array_of, is_text, read_table
 from mimetric.data.splits import TEST
 
 COLUMNS = ("embeddings", "labels", "ids", "split", "query", "gallery", "logits")
 Columns = dict[str, NDArray[Any]]
-_TEXT = ("string", "large_string", "string_view")  # as Arrow calls its kinds of text
 
 
 @dataclass(frozen=True)
@@ -94,57 +94,13 @@ def _npz(path: Path) -> Columns:
 
 
 def _parquet(path: Path) -> Columns:
-    try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise InputError("needs pyarrow: pip install 'mimetric[app]'; or write an npz file") from None
-    with path.open("rb") as handle:
-        try:
-            file = parquet.ParquetFile(handle)
-            held = file.schema_arrow.names
-            _check_names(held)
-            table = file.read([name for name in COLUMNS if name in held])
-            return {name: _array(name, table.column(name)) for name in table.column_names}
-        except InputError:
-            raise
-        except (ArrowException, OSError, ValueError, KeyError) as error:  # damaged files raise any of these
-            reason = str(error).splitlines()[0]
-            raise InputError(f"is no Parquet file, or a damaged one ({reason}); write it again") from None
+    def wanted(held: list[str]) -> list[str]:
+        _check_names(held)
+        return [name for name in COLUMNS if name in held]
 
-
-def _array(name: str, column: Any) -> NDArray[Any]:
-    """An Arrow column, in however many chunks, as an array: lists become rows."""
-    from pyarrow import compute, types
-
-    _check_no_null(name, column)
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (
-        types.is_list(column.type)
-        or types.is_large_list(column.type)
-        or types.is_fixed_size_list(column.type)
-    ):
-        found: NDArray[Any] = column.to_numpy()
-        return found.astype(str) if str(column.type) in _TEXT else found
-    widths = compute.list_value_length(column).to_numpy()
-    other = np.flatnonzero(widths != widths[:1])
-    if len(other):
-        raise InputError(
-            f"{name} must have the same length in each row: row 0 has {widths[0]}, row {other[0]} has "
-            f"{widths[other[0]]}"
-        )
-    flat = compute.list_flatten(column)
-    _check_no_null(name, flat, per_row=widths[0] if len(widths) else 1)
-    values: NDArray[Any] = flat.to_numpy()
-    return values.reshape(len(widths), widths[0] if len(widths) else 0)
-
-
-def _check_no_null(name: str, column: Any, per_row: int = 1) -> None:
-    from pyarrow import compute
-
-    if column.null_count:
-        row = np.flatnonzero(compute.is_null(column).to_numpy())[0] // per_row
-        raise InputError(f"{name} must have no missing values: row {row} has one; drop such rows")
+    table = read_table(path, wanted)
+    arrays = {name: array_of(name, table.column(name)) for name in table.column_names}
+    return {name: array.astype(str) if is_text(array) else array for name, array in arrays.items()}
 
 
 def _check_names(held: list[str]) -> None:

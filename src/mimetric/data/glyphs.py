@@ -17,7 +17,6 @@ Counts and 22% as measured with matplotlib 3.11, pillow 13.0 and Unicode 14 (Pyt
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import unicodedata
 from contextlib import suppress
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mimetric.core.errors import InputError
+from mimetric.data.cache import cache_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -206,8 +206,7 @@ def _cache_file(drawing: Drawing) -> Path:
     made_by = (drawing, unicodedata.unidata_version, version("matplotlib"), version("pillow"))
     key = hashlib.sha256(repr(made_by).encode())
     key.update(Path(__file__).read_bytes())  # what this file draws differently is another set
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(root, "mimetric", f"glyphs-{key.hexdigest()[:16]}.npz")
+    return cache_folder() / f"glyphs-{key.hexdigest()[:16]}.npz"
 
 
 def _read(file: Path) -> Glyphs:

@@ -9,23 +9,15 @@ Closed forms for kernel density estimates.  Kernels, class ids, memory and gradi
 from __future__ import annotations
 
 from math import log
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ..core.checks import check_choice
-from ..core.errors import InputError
-from .kernel import (
-    Kernel,
-    PairSums,
-    blocks_of,
-    chosen_bandwidth,
-    double_rows,
-    kernels_of,
-    log_gaussian,
-    pair_sums,
-)
+from ..core import kernels
+from ..core.checks import check_choice, check_match
+from ..core.kernels import blocks_of, log_gaussian
+from .kernel import chosen_bandwidth, double_rows, kernels_of
 
 
 def cs_divergence(x: Any, y: Any, *, bandwidth: float | None = None) -> Tensor:
@@ -59,7 +51,7 @@ def cs_divergence(x: Any, y: Any, *, bandwidth: float | None = None) -> Tensor:
     """
     where = "cs_divergence"
     x, y = double_rows(where, "x", x), double_rows(where, "y", y)
-    _check_match(where, "y", y, (len(y), x.shape[1]), "x", x)
+    check_match(where, "y", y, (len(y), x.shape[1]), "x", x)
     both = torch.cat((x, y))
     if not len(x) or not len(y):
         return both.new_full((), torch.nan)
@@ -107,13 +99,9 @@ def cs_information(
     >>> cs_information(torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]]), bandwidth=1.0)
     tensor(0.2874, dtype=torch.float64)
     """
-    first, second = kernels_of("cs_information", x, y, bandwidth, y_bandwidth)
-    found = _cs(pair_sums(first, second))
-    if not normalized:
-        return found
-    scale = _cs(pair_sums(first, first)) * _cs(pair_sums(second, second))
-    constant = scale < 1e-24  # of a constant nothing but rounding is left
-    return torch.where(constant, 0, found / torch.where(constant, 1, scale).sqrt())
+    return kernels.cs_information(
+        *kernels_of("cs_information", x, y, bandwidth, y_bandwidth), normalized=normalized
+    )
 
 
 def conditional_cs_divergence(
@@ -121,7 +109,7 @@ def conditional_cs_divergence(
     y: Any,
     prediction: Any,
     *,
-    weights: Literal["row", "symmetric"] = "row",
+    weights: kernels.Weights = "row",
     bandwidth: float | None = None,
     y_bandwidth: float | None = None,
 ) -> Tensor:
@@ -149,7 +137,7 @@ def conditional_cs_divergence(
         y_bandwidth: the same on y and its prediction; None is that of y.
 
     Returns:
-        Scalar float64; nan without rows, inf where every prediction is some 38 bandwidths off.
+        Scalar float64; nan without rows.
     Raises:
         InputError: wrong shapes, not finite, bandwidth <= 0, or an unknown kind of weights.
 
@@ -160,27 +148,18 @@ def conditional_cs_divergence(
     tensor(0.1216, dtype=torch.float64)
     """
     where = "conditional_cs_divergence"
-    check_choice(where, "weights", weights, ("row", "symmetric"))
+    check_choice(where, "weights", weights, get_args(kernels.Weights))
     x, y, prediction = (
         double_rows(where, "x", x),
         double_rows(where, "y", y),
         double_rows(where, "prediction", prediction),
     )
-    _check_match(where, "y", y, (len(x), y.shape[1]), "x", x)
-    _check_match(where, "prediction", prediction, tuple(y.shape), "y", y)
-    given = Kernel(x - x.detach().mean(0), chosen_bandwidth(where, bandwidth, x))
-    width = chosen_bandwidth(where, y_bandwidth, y)
-    y, prediction = y - y.detach().mean(0), prediction - y.detach().mean(0)
-    blocks = list(blocks_of(len(x), len(x)))
-    total = torch.cat([given.block(at).square().sum(1) for at in blocks])
-    left, right = (1 / total, total**0) if weights == "row" else (total.rsqrt(), total.rsqrt())
-    sums = []
-    for at in blocks:
-        weight = given.block(at) * left[at, None] * right
-        pairs = ((y, y), (prediction, prediction), (prediction, y))
-        sums.append(torch.stack([(weight * log_gaussian(a[at], b, width).exp()).sum() for a, b in pairs]))
-    of_y, of_prediction, crossed = torch.stack(sums).sum(0).log().unbind()
-    return of_y + of_prediction - 2 * crossed
+    check_match(where, "y", y, (len(x), y.shape[1]), "x", x)
+    check_match(where, "prediction", prediction, tuple(y.shape), "y", y)
+    return kernels.conditional_cs_divergence(
+        x, y, prediction, weights=weights, bandwidth=chosen_bandwidth(where, bandwidth, x),
+        y_bandwidth=chosen_bandwidth(where, y_bandwidth, y),
+    )  # fmt: skip
 
 
 def _log_mean_kernel(rows: Tensor, others: Tensor, width: Tensor) -> Tensor:
@@ -188,18 +167,3 @@ def _log_mean_kernel(rows: Tensor, others: Tensor, width: Tensor) -> Tensor:
     blocks = blocks_of(len(rows), len(others))
     found = [log_gaussian(rows[at], others, width).logsumexp((0, 1)) for at in blocks]
     return torch.stack(found).logsumexp(0) - log(len(rows) * len(others))
-
-
-def _cs(sums: PairSums) -> Tensor:
-    n = len(sums.first)
-    if not n:
-        return sums.both + torch.nan
-    alone = (sums.first.sum() / n**2).log() + (sums.second.sum() / n**2).log()
-    return (sums.both / n**2).log() + alone - 2 * (sums.first @ sums.second / n**3).log()
-
-
-def _check_match(where: str, name: str, x: Tensor, shape: tuple[int, int], other: str, rows: Tensor) -> None:
-    if tuple(x.shape) != shape:
-        raise InputError(
-            f"{where}: {name} must have shape {shape} to match {other} {tuple(rows.shape)}, got {tuple(x.shape)}"
-        )

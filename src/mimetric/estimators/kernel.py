@@ -10,8 +10,7 @@ none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,31 +18,10 @@ from torch import Tensor
 from ..core.checks import as_tensor, check_finite, check_labels, check_positive, check_rows
 from ..core.classes import UNLABELLED
 from ..core.errors import InputError
+from ..core.kernels import Kernel, blocks_of, gaussian, pair_sums
 
-_BLOCK_ELEMENTS = 1 << 20  # kernel values held at once: 8 MiB
 _MEDIAN_ROWS = 2048  # whose distances, 16 MiB, are ranked
 _EIGEN_ROWS = 4096  # whose kernel, 128 MiB, is decomposed
-
-
-class Kernel(NamedTuple):
-    """A kernel on n rows, 1 on the diagonal; some of its rows at a time."""
-
-    rows: Tensor  # (n, d) float64 around 0, or class ids (n,)
-    bandwidth: Tensor | None  # None for class ids
-
-    def block(self, at: slice) -> Tensor:
-        """(k, n)"""
-        if self.bandwidth is None:
-            return (self.rows[at, None] == self.rows).double()
-        return log_gaussian(self.rows[at], self.rows, self.bandwidth).exp()
-
-
-class PairSums(NamedTuple):
-    """All that HSIC and Cauchy-Schwarz information need of two kernels K and L on the same n rows."""
-
-    both: Tensor  # sum of K * L, elementwise
-    first: Tensor  # (n,) sums of the rows of K
-    second: Tensor  # (n,) of L
 
 
 def median_bandwidth(embeddings: Any) -> Tensor:
@@ -226,7 +204,7 @@ def kernel_of(where: str, name: str, x: Any, bandwidth: float | None) -> Kernel:
         labels = check_labels(where, name, given, given)
         return Kernel(labels[labels != UNLABELLED], None)
     rows = double_rows(where, name, given)
-    return Kernel(rows - rows.detach().mean(0), chosen_bandwidth(where, bandwidth, rows))
+    return gaussian(rows, chosen_bandwidth(where, bandwidth, rows))
 
 
 def kernels_of(
@@ -258,30 +236,6 @@ def chosen_bandwidth(where: str, given: float | None, rows: Tensor) -> Tensor:
         return median_bandwidth(rows)
     check_positive(where, bandwidth=given)
     return rows.new_full((), given)
-
-
-def log_gaussian(rows: Tensor, others: Tensor, bandwidth: Tensor) -> Tensor:
-    """(k, m) logs of the kernel, by a product: rows that are far from 0 lose digits, so center them first."""
-    lengths = rows.square().sum(1, keepdim=True)
-    squared = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2) + lengths
-    return squared.clamp(min=0) / (-2 * bandwidth**2)
-
-
-def blocks_of(n: int, m: int) -> Iterator[slice]:
-    """Some of n rows at a time, for m columns; one empty block of no rows."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, m))
-    return (slice(start, min(start + step, n)) for start in range(0, max(1, n), step))
-
-
-def pair_sums(first: Kernel, second: Kernel) -> PairSums:
-    n = len(first.rows)
-    both, rows, columns = [], [], []
-    for at in blocks_of(n, n):
-        k, q = first.block(at), second.block(at)
-        both.append((k * q).sum())
-        rows.append(k.sum(1))
-        columns.append(q.sum(1))
-    return PairSums(torch.stack(both).sum(), torch.cat(rows), torch.cat(columns))
 
 
 def _are_labels(x: Tensor) -> bool:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..core.checks import check_batch, check_positive
 from ..core.classes import UNLABELLED
-from .kernel import blocks_of, double_rows, log_gaussian, scott_bandwidth
+from ..core.kernels import blocks_of, log_gaussian
+from .kernel import double_rows, scott_bandwidth
 
 
 class Interval(NamedTuple):

@@ -43,6 +43,7 @@ from .calibrated import (
     consistency_features,
     correctness_aware_loss,
 )
+from .class_sampling import SampledClasses, sample_classes
 from .comp_sum import (
     CompSumLoss,
     GeneralizedCrossEntropyLoss,
@@ -52,8 +53,15 @@ from .comp_sum import (
     smooth_adversarial_comp_sum_loss,
 )
 from .contrast import NTXentLoss, SNCALoss, SupConLoss, nt_xent_loss, snca_loss, supcon_loss
+from .cut_classes import CutClasses, own_classes
 from .decoupled import DecoupledLoss, decoupled_loss
 from .distill import KLDistillationLoss, MarginMSELoss, kl_distillation_loss, margin_mse_loss
+from .divergence import (
+    ConditionalCSDivergenceLoss,
+    CSInformationLoss,
+    conditional_cs_divergence_loss,
+    cs_information_loss,
+)
 from .drawn_triplet import DistanceWeightedTripletLoss, distance_weighted_triplet_loss
 from .explicit import (
     GISTEmbedLoss,
@@ -100,6 +108,7 @@ from .multiplied_margin import (
     sphereface_loss,
 )
 from .neighborhood import ICNNLoss, icnn_loss, icnn_score
+from .norms import EmbeddingNormLoss, ZeroMeanLoss, embedding_norm_loss, zero_mean_loss
 from .pair import (
     ContrastiveLoss,
     MultiSimilarityLoss,
@@ -183,19 +192,17 @@ from .soft_triplet import (
 )
 from .spread import (
     CovarianceLoss,
-    EmbeddingNormLoss,
     KoLeoLoss,
+    SelfContrastLoss,
     SpectralDecayLoss,
     UniformityLoss,
     VarianceLoss,
-    ZeroMeanLoss,
     covariance_loss,
-    embedding_norm_loss,
     koleo_loss,
+    self_contrast_loss,
     spectral_decay_loss,
     uniformity_loss,
     variance_loss,
-    zero_mean_loss,
 )
 from .subcenters import (
     Outliers,
@@ -262,6 +269,7 @@ __all__ = [
     "BarlowTwinsLoss",
     "BatchHardTripletLoss",
     "BinomialDevianceLoss",
+    "CSInformationLoss",
     "CategoryDiversityLoss",
     "CenterInvarianceLoss",
     "CenterLoss",
@@ -269,6 +277,7 @@ __all__ = [
     "CircleLoss",
     "CoSENTLoss",
     "CompSumLoss",
+    "ConditionalCSDivergenceLoss",
     "ContrastiveLoss",
     "CorrectnessAwareLoss",
     "CorrelationDistillationLoss",
@@ -276,6 +285,7 @@ __all__ = [
     "CovarianceLoss",
     "CrossEntropyLoss",
     "CurricularFaceLoss",
+    "CutClasses",
     "DecoupledDistillationLoss",
     "DecoupledLoss",
     "DistanceWeightedTripletLoss",
@@ -341,6 +351,8 @@ __all__ = [
     "SNCALoss",
     "SNRContrastiveLoss",
     "SPCELoss",
+    "SampledClasses",
+    "SelfContrastLoss",
     "SemiHardTripletLoss",
     "SigmoidPairLoss",
     "SmoothAPLoss",
@@ -387,6 +399,7 @@ __all__ = [
     "centroid_triplet_loss",
     "circle_loss",
     "comp_sum_loss",
+    "conditional_cs_divergence_loss",
     "consistency_features",
     "contrastive_loss",
     "correctness_aware_loss",
@@ -395,6 +408,7 @@ __all__ = [
     "cosface_loss",
     "covariance_loss",
     "cross_entropy_loss",
+    "cs_information_loss",
     "curricularface_loss",
     "decoupled_distillation_loss",
     "decoupled_loss",
@@ -444,6 +458,7 @@ __all__ = [
     "nt_xent_loss",
     "online_contrastive_loss",
     "orthogonality_loss",
+    "own_classes",
     "p2s_grad_loss",
     "pair_weights",
     "pc_softmax_loss",
@@ -460,6 +475,8 @@ __all__ = [
     "ranked_list_loss",
     "recall_at_k_loss",
     "regular_face_loss",
+    "sample_classes",
+    "self_contrast_loss",
     "semi_hard_triplet_loss",
     "sigmoid_pair_loss",
     "smooth_adversarial_comp_sum_loss",

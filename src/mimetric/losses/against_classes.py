@@ -17,9 +17,9 @@ from ..core.class_terms import shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_takes_no, pair_sums
-from ..core.reduce import Near, log_add
+from ..core.reduce import FINITE, Near, log_add
 from ..core.similarity import full_precision, normalized
-from ..core.terms import FINITE, FullPrecision, LogSumExp, Term
+from ..core.terms import FullPrecision, LogSumExp, Term
 
 Number = float | Tensor
 Beyond = Literal["linear", "cosine", "easy"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from ..core.pushes import Nothing
 from ..core.reduce import Mean
 from ..core.similarity import full_precision
 
-_FORMS = ("mean", "paper")
+Form = Literal["mean", "paper"]
 
 
 @pair_loss
@@ -28,7 +28,7 @@ def mann_whitney_loss(
     reference_labels: Any = None,
     *,
     temperature: float = 0.01,
-    form: Literal["mean", "paper"] = "mean",
+    form: Form = "mean",
     pairing: Pairing = Pairing(),
 ) -> PairSums:
     r"""Mann-Whitney loss: each positive pair should be more similar than each negative pair, also of other anchors.
@@ -65,7 +65,7 @@ def mann_whitney_loss(
     """
     where = "mann_whitney_loss"
     check_positive(where, temperature=temperature)
-    check_choice(where, "form", form, _FORMS)
+    check_choice(where, "form", form, get_args(Form))
 
     def parts(data: Data) -> Parts:
         near, _, _ = data.near_and_far(Nothing())
@@ -95,11 +95,11 @@ class MannWhitneyLoss(Objective):
         self,
         *,
         temperature: float = 0.01,
-        form: Literal["mean", "paper"] = "mean",
+        form: Form = "mean",
         pairing: Pairing = Pairing(),
     ) -> None:
         check_positive("MannWhitneyLoss", temperature=temperature)
-        check_choice("MannWhitneyLoss", "form", form, _FORMS)
+        check_choice("MannWhitneyLoss", "form", form, get_args(Form))
         super().__init__(temperature=temperature, form=form, pairing=pairing)
 
 
@@ -109,7 +109,7 @@ def mann_whitney_scores_loss(
     ignore_mask: Any = None,
     *,
     temperature: float = 1.0,
-    form: Literal["mean", "paper"] = "mean",
+    form: Form = "mean",
 ) -> Tensor:
     r""":func:`mann_whitney_loss` of given scores, such as those of queries and passages.
 
@@ -133,7 +133,7 @@ def mann_whitney_scores_loss(
     """
     where = "mann_whitney_scores_loss"
     check_positive(where, temperature=temperature)
-    check_choice(where, "form", form, _FORMS)
+    check_choice(where, "form", form, get_args(Form))
     given = full_precision(check_rows(where, "scores", scores))
     positive = _mask(where, "positive_mask", positive_mask, given)
     ignored = (
@@ -159,9 +159,9 @@ class MannWhitneyScoresLoss(Bound):
 
     function = staticmethod(mann_whitney_scores_loss)
 
-    def __init__(self, *, temperature: float = 1.0, form: Literal["mean", "paper"] = "mean") -> None:
+    def __init__(self, *, temperature: float = 1.0, form: Form = "mean") -> None:
         check_positive("MannWhitneyScoresLoss", temperature=temperature)
-        check_choice("MannWhitneyScoresLoss", "form", form, _FORMS)
+        check_choice("MannWhitneyScoresLoss", "form", form, get_args(Form))
         super().__init__(temperature=temperature, form=form)
 
     def forward(self, scores: Any, positive_mask: Any, ignore_mask: Any = None) -> Tensor:

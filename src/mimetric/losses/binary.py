@@ -6,7 +6,7 @@ are losses of embeddings.  They are not in the catalog of `compare`, whose data 
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -14,12 +14,11 @@ from torch import Tensor
 from ..core.checks import as_tensor, check_choice, check_classes, check_labels, check_positive, check_rows
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
-from ..core.logits import LinearLogits, over_logits
+from ..core.logits import over_logits, whole_logits
 from ..core.pairs import Described, Pairing, pair_loss
 from ..core.similarity import full_precision
 
 Metric = Literal["accuracy", "f_beta", "g_mean", "balanced_accuracy"]
-_METRICS: tuple[Metric, ...] = ("accuracy", "f_beta", "g_mean", "balanced_accuracy")
 
 _STRICT = 1e-6  # taken off every slope, so that none is 0
 _LEAST_PRODUCT = 1e-12  # of two rates: below it the root has no slope, where it would have an infinite one
@@ -233,7 +232,7 @@ class AnyLoss(LogitsLoss):
 
 def _binary(where: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
     """Logits (n, 1), in float32 at least, and labels (n,) 0, 1 or -1."""
-    given = as_tensor(where, "logits", logits.whole(where) if isinstance(logits, LinearLogits) else logits)
+    given = as_tensor(where, "logits", whole_logits(where, logits))
     column = full_precision(check_rows(where, "logits", given[:, None] if given.ndim == 1 else given))
     if column.shape[1] != 1:
         raise InputError(
@@ -262,5 +261,5 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _check_metric(where: str, metric: str, beta: float) -> None:
-    check_choice(where, "metric", metric, _METRICS)
+    check_choice(where, "metric", metric, get_args(Metric))
     check_positive(where, beta=beta)

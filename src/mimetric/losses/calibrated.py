@@ -64,7 +64,7 @@ def correctness_aware_loss(
         confidence, predicted = logits.softmax(1).max(1)
         right = predicted == own
         error = (confidence - right.to(confidence)).square()
-        return error * _balance(right, own >= 0).to(error) if balanced else error
+        return error * _balance(right, own >= 0, error) if balanced else error
 
     return over_logits(where, logits, own, cost=cost, pairing=pairing)
 
@@ -144,9 +144,9 @@ class AdaptiveTemperature(nn.Module):
         return F.softplus(self.layers(features))[:, 0] + _COLDEST
 
 
-def _balance(right: Tensor, known: Tensor) -> Tensor:
+def _balance(right: Tensor, known: Tensor, like: Tensor) -> Tensor:
     """(n,) weights of mean 1 over known rows with which right ones and wrong ones sum to the same."""
-    rows, hits = known.sum(), (right & known).sum()
+    rows, hits = known.sum().to(like), (right & known).sum().to(like)
     misses = rows - hits
     share = rows / (2 * torch.where(right, hits, misses).clamp(min=1))
     return torch.where((hits > 0) & (misses > 0), share, 1)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..core.checks import check_positive
+from ..core.checks import check_match, check_not_negative, check_positive
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import check_logits, over_logits
@@ -52,7 +52,7 @@ def comp_sum_loss(logits: Any, labels: Any, *, tau: float = 1.0, pairing: Pairin
     tensor(0.3688)
     """
     where = "comp_sum_loss"
-    _check_tau(where, tau)
+    check_not_negative(where, tau=tau)
 
     def cost(surprise: Tensor, certainty: Tensor) -> Tensor:  # noqa: ARG001
         return power_cost(surprise, tau - 1)
@@ -67,7 +67,7 @@ class CompSumLoss(LogitsLoss):
     sides = None  # type: ignore[assignment]
 
     def __init__(self, *, tau: float = 1.0, pairing: Pairing = Pairing()) -> None:
-        _check_tau("CompSumLoss", tau)
+        check_not_negative("CompSumLoss", tau=tau)
         super().__init__(tau=tau, pairing=pairing)
 
 
@@ -172,10 +172,7 @@ def smooth_adversarial_comp_sum_loss(
     _check_adversarial(where, tau, rho, nu)
     rows, checked = check_logits(where, logits, labels)
     moved, _ = check_logits(where, perturbed_logits, labels)
-    if moved.shape != rows.shape:
-        raise InputError(
-            f"{where}: perturbed_logits must have shape {tuple(rows.shape)} as logits, got {tuple(moved.shape)}"
-        )
+    check_match(where, "perturbed_logits", moved, tuple(rows.shape), "logits", rows)
 
     def cost(logits: Tensor, labels: Tensor) -> Tensor:
         own = labels[:, None]
@@ -204,11 +201,6 @@ class SmoothAdversarialCompSumLoss(Bound):
         return cast(Tensor, self.function(logits, labels, perturbed_logits, **self.options))
 
 
-def _check_tau(where: str, tau: float) -> None:
-    if not tau >= 0:
-        raise InputError(f"{where}: tau must be >= 0, got {tau}")
-
-
 def _check_generalized(where: str, q: float, truncation: float) -> None:
     if not 0 < q <= 1:
         raise InputError(f"{where}: q must lie in (0, 1], got {q}; cross-entropy, q = 0, is comp_sum_loss")
@@ -217,7 +209,5 @@ def _check_generalized(where: str, q: float, truncation: float) -> None:
 
 
 def _check_adversarial(where: str, tau: float, rho: float, nu: float) -> None:
-    _check_tau(where, tau)
+    check_not_negative(where, tau=tau, nu=nu)
     check_positive(where, rho=rho)
-    if not nu >= 0:
-        raise InputError(f"{where}: nu must be >= 0, got {nu}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..core.checks import as_tensor
+from ..core.checks import check_not_negative, check_per_class
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.pairs import Described, Pairing, pair_loss
@@ -50,12 +49,13 @@ def focal_loss(
     Reference: Lin et al., ICCV 2017, arXiv:1708.02002, with the softmax in place of their sigmoid of each class
     (torchvision's ``sigmoid_focal_loss``, whose α = 0.25 is of the positive side of each class).
 
+    >>> import torch
     >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     >>> focal_loss(logits, torch.tensor([0, 0]))
     tensor(0.3518)
     """
     where = "focal_loss"
-    _check_gamma(where, gamma)
+    check_not_negative(where, gamma=gamma)
 
     def cost(surprise: Tensor, certainty: Tensor, factor: Tensor | float = 1.0) -> Tensor:
         return factor * (-gamma * certainty).exp() * surprise
@@ -77,9 +77,9 @@ class FocalLoss(LogitsLoss):
     def __init__(
         self, *, gamma: float = 2.0, alpha: Numbers | None = None, pairing: Pairing = Pairing()
     ) -> None:
-        _check_gamma("FocalLoss", gamma)
+        check_not_negative("FocalLoss", gamma=gamma)
         if alpha is not None:
-            _factors("FocalLoss", alpha, len(alpha))
+            _factors("FocalLoss", alpha)
         super().__init__(gamma=gamma, alpha=alpha, pairing=pairing)
 
 
@@ -110,6 +110,7 @@ def poly_loss(
     Reference: Leng et al., ICLR 2022, arXiv:2204.12511.  They tune ε for each task: 2 on ImageNet, which is the default
     of optax, below 0 for detection.  Re-implementations mostly take 1.
 
+    >>> import torch
     >>> poly_loss(torch.tensor([[4.0, 2.0, 1.0]]), torch.tensor([0]))
     tensor(0.3261)
     """
@@ -133,26 +134,17 @@ class PolyLoss(LogitsLoss):
         super().__init__(epsilon=epsilon, gamma=gamma, pairing=pairing)
 
 
-def _check_gamma(where: str, gamma: float) -> None:
-    if not gamma >= 0:
-        raise InputError(f"{where}: gamma must be >= 0, got {gamma}")
-
-
 def _check_poly(where: str, epsilon: float, gamma: float) -> None:
-    _check_gamma(where, gamma)
+    check_not_negative(where, gamma=gamma)
     if not epsilon >= -1:
         raise InputError(
             f"{where}: epsilon must be >= -1, below which the loss rewards mistakes, got {epsilon}"
         )
 
 
-def _factors(where: str, alpha: Numbers | None, num_classes: int) -> Tensor:
+def _factors(where: str, alpha: Numbers | None, num_classes: int | None = None) -> Tensor:
     """(C,) a factor for each class."""
-    given = as_tensor(where, "alpha", alpha, torch.float64)
-    if given.shape != (num_classes,):
-        raise InputError(
-            f"{where}: alpha must have shape ({num_classes},), a number for each class, got {tuple(given.shape)}"
-        )
+    given = check_per_class(where, "alpha", alpha, num_classes)
     if given.device.type == "cpu" and not (given >= 0).all():
         raise InputError(f"{where}: alpha must be >= 0, got {given.min().item():g}")
     return given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss
 from .listwise import Lists, listed, over_lists
 
-_GAINS = ("exponential", "linear")
+Gain = Literal["exponential", "linear"]
 
 
 @pair_loss
@@ -28,7 +28,7 @@ def lambdarank_loss(
     reference_labels: Any = None,
     *,
     scale: float = 1.0,
-    gain: Literal["exponential", "linear"] = "exponential",
+    gain: Gain = "exponential",
     k: int | None = None,
     pairing: Pairing = Pairing(),
 ) -> PairSums:
@@ -67,7 +67,7 @@ def lambdarank_loss(
     """
     where = "lambdarank_loss"
     check_positive(where, scale=scale)
-    check_choice(where, "gain", gain, _GAINS)
+    check_choice(where, "gain", gain, get_args(Gain))
     _check_places(where, k)
 
     def cost(rows: Rows) -> Tensor:
@@ -104,12 +104,12 @@ class LambdaRankLoss(Objective):
         self,
         *,
         scale: float = 1.0,
-        gain: Literal["exponential", "linear"] = "exponential",
+        gain: Gain = "exponential",
         k: int | None = None,
         pairing: Pairing = Pairing(),
     ) -> None:
         check_positive("LambdaRankLoss", scale=scale)
-        check_choice("LambdaRankLoss", "gain", gain, _GAINS)
+        check_choice("LambdaRankLoss", "gain", gain, get_args(Gain))
         _check_places("LambdaRankLoss", k)
         super().__init__(scale=scale, gain=gain, k=k, pairing=pairing)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..core.plackett_luce import plackett_luce
 from ..core.reduce import masked_logsumexp
 from ..core.soft_ranks import SharpRows
 
-_WEIGHTINGS = ("uniform", "position", "relevant")
+Weighting = Literal["uniform", "position", "relevant"]
 
 
 @pair_loss
@@ -95,7 +95,7 @@ def listmle_loss(
     reference_labels: Any = None,
     *,
     temperature: float = 1.0,
-    weighting: Literal["uniform", "position", "relevant"] = "uniform",
+    weighting: Weighting = "uniform",
     pairing: Pairing = Pairing(),
 ) -> PairSums:
     r"""ListMLE: likelihood of the ranking by relevance, drawn place by place by softmax over similarities.
@@ -134,7 +134,7 @@ def listmle_loss(
     """
     where = "listmle_loss"
     check_positive(where, temperature=temperature)
-    check_choice(where, "weighting", weighting, _WEIGHTINGS)
+    check_choice(where, "weighting", weighting, get_args(Weighting))
 
     def cost(rows: Rows) -> Tensor:
         found = listed(rows)
@@ -159,11 +159,11 @@ class ListMLELoss(Objective):
         self,
         *,
         temperature: float = 1.0,
-        weighting: Literal["uniform", "position", "relevant"] = "uniform",
+        weighting: Weighting = "uniform",
         pairing: Pairing = Pairing(),
     ) -> None:
         check_positive("ListMLELoss", temperature=temperature)
-        check_choice("ListMLELoss", "weighting", weighting, _WEIGHTINGS)
+        check_choice("ListMLELoss", "weighting", weighting, get_args(Weighting))
         super().__init__(temperature=temperature, weighting=weighting, pairing=pairing)
 
 
@@ -204,7 +204,7 @@ def listed(rows: Rows) -> Lists:
     return Lists(torch.where(valid, rows.sim, -torch.inf), torch.where(valid, relevance, -1), valid)
 
 
-def _of_places(weighting: str, relevance: Tensor) -> Tensor | None:
+def _of_places(weighting: Weighting, relevance: Tensor) -> Tensor | None:
     """What each place weighs, from relevance in the order of places; -1 is no place."""
     if weighting == "uniform":
         return None

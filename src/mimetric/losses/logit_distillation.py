@@ -8,24 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_positive, check_rows
+from ..core.checks import check_match, check_not_negative, check_positive, check_rows, check_share
 from ..core.errors import InputError
-from ..core.logits import LinearLogits, check_logits, over_logits
+from ..core.logits import check_logits, over_logits, whole_logits
 from ..core.objective import Bound
 from ..core.pairs import Described, Pairing, pair_loss
 from ..core.plackett_luce import plackett_luce
-from ..core.reduce import masked_logsumexp
-from ..core.similarity import normalized
+from ..core.reduce import FINITE, masked_logsumexp
+from ..core.similarity import full_precision, normalized
 
 # None is in the catalog of `compare`: they need a teacher's logits of the very rows.  No gradient goes to a teacher.
-
-_NEVER = -1e30  # as a logit; -inf times a chance of 0 is nan
 
 
 class _TeacherLoss(Bound):
     """A loss of logits (n, C), a teacher's of the same rows and labels: `loss(logits, teacher_logits, labels)`."""
-
-    sides = None  # it has no tightness and contrast
 
     def forward(self, logits: Any, teacher_logits: Any, labels: Any = None) -> Tensor:
         return cast(Tensor, self.function(logits, teacher_logits, labels, **self.options))
@@ -74,7 +70,7 @@ def soft_target_loss(
     """
     where = "soft_target_loss"
     check_positive(where, temperature=temperature)
-    _check_share(where, "label_weight", label_weight)
+    check_share(where, label_weight=label_weight)
     if labels is None and label_weight:
         raise InputError(f"{where}: labels must be given where label_weight is > 0, got None")
     logits, teacher = _both(where, logits, teacher_logits)
@@ -101,7 +97,7 @@ class SoftTargetLoss(_TeacherLoss):
         self, *, temperature: float = 4.0, label_weight: float = 0.0, pairing: Pairing = Pairing()
     ) -> None:
         check_positive("SoftTargetLoss", temperature=temperature)
-        _check_share("SoftTargetLoss", "label_weight", label_weight)
+        check_share("SoftTargetLoss", label_weight=label_weight)
         super().__init__(temperature=temperature, label_weight=label_weight, pairing=pairing)
 
 
@@ -229,7 +225,6 @@ class CorrelationDistillationLoss(Bound):
     """Module form of :func:`correlation_distillation_loss`; labels are not looked at."""
 
     function = staticmethod(correlation_distillation_loss)
-    sides = None  # it has no tightness and contrast
 
     def __init__(self, *, inter: float = 1.0, intra: float = 1.0, temperature: float = 1.0) -> None:
         _check("CorrelationDistillationLoss", temperature, inter=inter, intra=intra)
@@ -282,7 +277,7 @@ def plackett_luce_distillation_loss(
     """
     where = "plackett_luce_distillation_loss"
     check_positive(where, teacher_temperature=teacher_temperature)
-    _check_share(where, "label_floor", label_floor)
+    check_share(where, label_floor=label_floor)
     logits, teacher = _both(where, logits, teacher_logits)
 
     def cost(logits: Tensor, labels: Tensor) -> Tensor:
@@ -302,19 +297,15 @@ class PlackettLuceDistillationLoss(_TeacherLoss):
         self, *, teacher_temperature: float = 1.0, label_floor: float = 0.0, pairing: Pairing = Pairing()
     ) -> None:
         check_positive("PlackettLuceDistillationLoss", teacher_temperature=teacher_temperature)
-        _check_share("PlackettLuceDistillationLoss", "label_floor", label_floor)
+        check_share("PlackettLuceDistillationLoss", label_floor=label_floor)
         super().__init__(teacher_temperature=teacher_temperature, label_floor=label_floor, pairing=pairing)
 
 
 def _both(where: str, logits: Any, teacher_logits: Any) -> tuple[Tensor, Tensor]:
     """Ours as they come, and the teacher's, without a gradient, in the type in which both are computed."""
-    ours = check_rows(where, "logits", logits.whole(where) if isinstance(logits, LinearLogits) else logits)
+    ours = full_precision(check_rows(where, "logits", whole_logits(where, logits)))
     teachers = check_rows(where, "teacher_logits", teacher_logits)
-    if teachers.shape != ours.shape:
-        raise InputError(
-            f"{where}: teacher_logits must have shape {tuple(ours.shape)} to match logits, got {tuple(teachers.shape)}"
-        )
-    ours = ours.to(torch.promote_types(ours.dtype, torch.float32))
+    check_match(where, "teacher_logits", teachers, tuple(ours.shape), "logits", ours)
     return ours, teachers.detach().to(ours)
 
 
@@ -326,9 +317,9 @@ def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
 def _parted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Log probabilities of the label and of all others together (n, 2), and among the others (n, C)."""
     own = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, labels[:, None], True)
-    rest = masked_logsumexp(logits, ~own).clamp(min=_NEVER)  # of one class there are none
+    rest = masked_logsumexp(logits, ~own).clamp(min=FINITE)  # of one class there are none
     either = torch.stack((logits.gather(1, labels[:, None])[:, 0], rest), 1)
-    return either.log_softmax(1), logits.masked_fill(own, _NEVER).log_softmax(1)
+    return either.log_softmax(1), logits.masked_fill(own, FINITE).log_softmax(1)
 
 
 def _uncorrelated(x: Tensor, y: Tensor) -> Tensor:
@@ -346,13 +337,6 @@ def _standardized(x: Tensor) -> Tensor:
     return normalized(torch.where(constant, 0, centered))
 
 
-def _check_share(where: str, name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise InputError(f"{where}: {name} must lie in 0..1, got {value}")
-
-
 def _check(where: str, temperature: float, **weights: float) -> None:
     check_positive(where, temperature=temperature)
-    for name, value in weights.items():
-        if not value >= 0:
-            raise InputError(f"{where}: {name} must be >= 0, got {value}")
+    check_not_negative(where, **weights)

@@ -13,15 +13,13 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_rows
-from ..core.logits import LinearLogits
+from ..core.logits import whole_logits
 from ..core.objective import Bound
 from ..core.similarity import full_precision
 
 
 class _PredictionLoss(Bound):
     """A function of logits alone: called as `loss(logits)`."""
-
-    sides = None  # it is one of them
 
     def forward(self, logits: Any) -> Tensor:
         return cast(Tensor, self.function(logits, **self.options))
@@ -94,7 +92,7 @@ class CategoryDiversityLoss(_PredictionLoss):
 
 def _log_softmax(where: str, logits: Any) -> Tensor:
     """(n, C) log probabilities, in float32 at least."""
-    given = check_rows(where, "logits", logits.whole(where) if isinstance(logits, LinearLogits) else logits)
+    given = check_rows(where, "logits", whole_logits(where, logits))
     with torch.autocast(given.device.type, enabled=False):
         return torch.log_softmax(full_precision(given), dim=1)
 

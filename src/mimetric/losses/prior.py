@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import as_tensor, check_prior
+from ..core.checks import check_per_class, check_prior, check_share
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import logit_sums
 from ..core.pairs import Described, Pairing, pair_loss
-from ..core.reduce import log_add
+from ..core.reduce import FINITE, log_add
 
 Numbers = Tensor | Sequence[float]
-_NEVER = -1e30  # as a logit; -inf times a slope of 0 is nan
 
 
 @pair_loss
@@ -74,8 +73,7 @@ class PCSoftmaxLoss(LogitsLoss):
     function = staticmethod(pc_softmax_loss)
 
     def __init__(self, *, prior: Numbers | None = None, pairing: Pairing = Pairing()) -> None:
-        if prior is not None:
-            check_prior("PCSoftmaxLoss", prior, len(prior), torch.zeros(()))
+        _check_some_prior("PCSoftmaxLoss", prior)
         super().__init__(prior=prior, pairing=pairing)
 
 
@@ -131,8 +129,7 @@ class LogitAdjustedLoss(LogitsLoss):
     def __init__(
         self, *, prior: Numbers | None = None, strength: float = 1.0, pairing: Pairing = Pairing()
     ) -> None:
-        if prior is not None:
-            check_prior("LogitAdjustedLoss", prior, len(prior), torch.zeros(()))
+        _check_some_prior("LogitAdjustedLoss", prior)
         super().__init__(prior=prior, strength=strength, pairing=pairing)
 
 
@@ -176,7 +173,7 @@ def balanced_softmax_loss(
     tensor(0.0873)
     """
     where = "balanced_softmax_loss"
-    _check_unseen(where, unseen)
+    check_share(where, unseen=unseen)
 
     def shift(num_classes: int, like: Tensor) -> Tensor:
         return _log_counts(where, counts, num_classes, unseen).to(like)
@@ -192,9 +189,9 @@ class BalancedSoftmaxLoss(LogitsLoss):
     def __init__(
         self, *, counts: Numbers | None = None, unseen: float = 0.0, pairing: Pairing = Pairing()
     ) -> None:
-        _check_unseen("BalancedSoftmaxLoss", unseen)
+        check_share("BalancedSoftmaxLoss", unseen=unseen)
         if counts is not None:
-            _log_counts("BalancedSoftmaxLoss", counts, len(counts), unseen)
+            _counts("BalancedSoftmaxLoss", counts)
         super().__init__(counts=counts, unseen=unseen, pairing=pairing)
 
 
@@ -202,22 +199,26 @@ def _softmax(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
     return -own, log_add(own, rest)
 
 
-def _check_unseen(where: str, unseen: float) -> None:
-    if not 0 <= unseen <= 1:
-        raise InputError(f"{where}: unseen must lie in 0..1, got {unseen}")
+def _check_some_prior(where: str, prior: Numbers | None) -> None:
+    """Before it is known how many classes there are."""
+    if prior is not None:
+        given = check_per_class(where, "prior", prior)
+        check_prior(where, given, len(given), given)
+
+
+def _counts(where: str, counts: Numbers, num_classes: int | None = None) -> Tensor:
+    """(C,) as given."""
+    given = check_per_class(where, "counts", counts, num_classes)
+    if given.device.type == "cpu" and not (bool((given >= 0).all()) and bool((given > 0).any())):
+        raise InputError(f"{where}: counts must be >= 0, and one of them > 0, got {given.tolist()}")
+    return given
 
 
 def _log_counts(where: str, counts: Numbers | None, num_classes: int, unseen: float) -> Tensor:
     """(C,) what is added to logits."""
     if counts is None:
         return torch.zeros(num_classes)
-    given = as_tensor(where, "counts", counts, torch.float64)
-    if given.shape != (num_classes,):
-        raise InputError(
-            f"{where}: counts must have shape ({num_classes},), a number for each class, got {tuple(given.shape)}"
-        )
+    given = _counts(where, counts, num_classes)
     seen = given > 0
-    if given.device.type == "cpu" and not (bool((given >= 0).all()) and bool(seen.any())):
-        raise InputError(f"{where}: counts must be >= 0, and one of them > 0, got {given.tolist()}")
     stands_for = torch.where(seen, given, unseen * given.sum() / seen.sum())
-    return stands_for.log().clamp(min=_NEVER)
+    return stands_for.log().clamp(min=FINITE)

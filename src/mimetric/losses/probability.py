@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..core.logits import logit_sums
 from ..core.pairs import Described, Pairing
+from ..core.reduce import FINITE
 
-_CERTAIN = -1e30  # log-odds without another class; -inf times a slope of 0 is nan
 _STEEPEST = 30.0
 
 
@@ -51,7 +51,7 @@ def surprise_and_certainty(log_odds: Tensor) -> tuple[Tensor, Tensor]:
     >>> surprise_and_certainty(torch.tensor([-30.0, 0.0]))
     (tensor([9.3576e-14, 6.9315e-01]), tensor([30.0000,  0.6931]))
     """
-    log_odds = torch.where(log_odds == -torch.inf, _CERTAIN, log_odds)  # a clamp would hide the slope of nan
+    log_odds = torch.where(log_odds == -torch.inf, FINITE, log_odds)  # a clamp would hide the slope of nan
     return F.softplus(log_odds, threshold=50), F.softplus(-log_odds, threshold=50)
 
 

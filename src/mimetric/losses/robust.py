@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_choice, check_positive, check_rows
+from ..core.checks import check_choice, check_not_negative, check_positive, check_rows
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import LinearLogits, check_logits, logit_sums, over_logits
@@ -276,9 +276,7 @@ def _divided(where: str, logits: Any, temperature: float) -> Tensor | LinearLogi
 
 
 def _check_symmetric(where: str, alpha: float, beta: float, log_zero: float) -> None:
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not value >= 0:
-            raise InputError(f"{where}: {name} must be >= 0, got {value}")
+    check_not_negative(where, alpha=alpha, beta=beta)
     if not log_zero < 0:
         raise InputError(f"{where}: log_zero must be < 0, it stands for log 0, got {log_zero}")
 
@@ -286,8 +284,7 @@ def _check_symmetric(where: str, alpha: float, beta: float, log_zero: float) -> 
 def _check_robust(where: str, temperature: float, margin: float, normalization: Normalization) -> None:
     check_positive(where, temperature=temperature)
     check_choice(where, "normalization", normalization, get_args(Normalization))
-    if not margin >= 0:
-        raise InputError(f"{where}: margin must be >= 0, got {margin}")
+    check_not_negative(where, margin=margin)
 
 
 def _check_adaptive(
@@ -296,5 +293,4 @@ def _check_adaptive(
     _check_robust(where, temperature, margin, normalization)
     if not alpha > 1:
         raise InputError(f"{where}: alpha must be > 1, or a temperature may be 0, got {alpha}")
-    if not steps >= 0:
-        raise InputError(f"{where}: steps must be >= 0, got {steps}")
+    check_not_negative(where, steps=steps)

@@ -1,4 +1,4 @@
-"""What rows of a batch do, whatever their labels: spread over the sphere, over columns, over directions; keep short.
+"""Rows apart, whatever their labels: over the sphere, over columns, over directions.  All of it is contrast.
 
 To be added to a loss that pulls rows together, as in ``alignment+uniformity`` or ``supcon+0.1*koleo`` on the command.
 """
@@ -9,12 +9,12 @@ from math import log
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_positive, check_rows
 from ..core.classes import UNLABELLED
 from ..core.coupled import checked
-from ..core.errors import InputError
 from ..core.objective import Regularizer
 from ..core.paired import nearest_other
 from ..core.pairs import Pairing
@@ -49,15 +49,10 @@ def uniformity_loss(embeddings: Any, *, t: float = 2.0) -> Tensor:
     where = "uniformity_loss"
     check_positive(where, t=t)
     rows = _rows(where, embeddings)
-    n = len(rows)
-    if n < 2:
+    if len(rows) < 2:
         return rows[:0].sum()
-    # Unlabelled rows are negatives of one another, and |x - y|^2 = 2 - 2 cos.
-    with torch.autocast(rows.device.type, enabled=False):
-        batch = checked(where, rows, torch.full((n,), UNLABELLED), None, None, Pairing())
-        problem, unit, _ = batch.problem((1.0, 1.0))
-        _, far, _ = near_and_far(problem, OneSum(LogSumExp(2 * t, base=1.0)), unit, None, plain=False)
-        return far.logsumexp(0) - log(n * (n - 1))
+    mean: Tensor = _log_mean_of_others(where, rows, 2 * t).logsumexp(0)  # |x - y|^2 = 2 - 2 cos
+    return mean - log(len(rows))
 
 
 class UniformityLoss(Regularizer):
@@ -68,6 +63,48 @@ class UniformityLoss(Regularizer):
     def __init__(self, *, t: float = 2.0) -> None:
         check_positive("UniformityLoss", t=t)
         super().__init__(t=t)
+
+
+def self_contrast_loss(embeddings: Any, *, temperature: float = 0.1) -> Tensor:
+    r"""Self-contrast of cMIM: each row is told from the mean of the others, with itself as its positive.
+
+    .. math:: \frac1n \sum_i \log\Bigl(1 + \frac1{n - 1} \sum_{j \ne i} e^{(s_{ij} - 1) / T}\Bigr)
+
+    with cosine similarity s.  The mean of the others, where InfoNCE has their sum, keeps it in 0..log 2 whatever n is:
+    log 2 where all rows are one, nearly 0 where they are at right angles, so it parts hardly more than what is nearer.
+    It needs no second view, and parts rows of one class as well.  Exact, in blocks; never n x n.
+
+    Args:
+        embeddings: (n, d) floating point, of any norm; in the paper the drawn codes of an auto-encoder.
+        temperature: T > 0, in cosine units.
+
+    Returns:
+        Scalar in 0..log 2, in nats; 0 for fewer than two rows.
+    Raises:
+        InputError: not (n, d) floating point, or temperature is not > 0.
+
+    Reference: Livne, 2025, arXiv:2502.19642, the contrastive term of cMIM.  log 2 less it is
+    :func:`mimetric.estimators.mean_contrast_bound` of s / T.
+
+    >>> self_contrast_loss(torch.eye(4), temperature=1.0)  # log(1 + 1 / e)
+    tensor(0.3133)
+    """
+    where = "self_contrast_loss"
+    check_positive(where, temperature=temperature)
+    rows = _rows(where, embeddings)
+    if len(rows) < 2:
+        return rows[:0].sum()
+    return F.softplus(_log_mean_of_others(where, rows, 1 / temperature)).mean()
+
+
+class SelfContrastLoss(Regularizer):
+    """Module form of :func:`self_contrast_loss`."""
+
+    function = staticmethod(self_contrast_loss)
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        check_positive("SelfContrastLoss", temperature=temperature)
+        super().__init__(temperature=temperature)
 
 
 def koleo_loss(embeddings: Any, *, epsilon: float = 1e-8) -> Tensor:
@@ -229,68 +266,6 @@ class SpectralDecayLoss(Regularizer):
         super().__init__(epsilon=epsilon)
 
 
-def embedding_norm_loss(embeddings: Any, *, p: float = 2.0, power: float = 1.0) -> Tensor:
-    r"""The mean length of rows, to a power.
-
-    .. math:: \frac1n \sum_i \lVert x_i \rVert_p^q
-
-    Args:
-        embeddings: (n, d) floating point.
-        p: of the norm, >= 1; infinity is the largest number of a row.
-        power: q > 0; 2 with p = 2 is what N-pairs and others add.
-
-    Returns:
-        Scalar >= 0; 0 without rows.
-    Raises:
-        InputError: not (n, d) floating point, or an option is out of range.
-
-    >>> embedding_norm_loss(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-    tensor(2.5000)
-    """
-    check_norm("embedding_norm_loss", p, power)
-    return norm_cost(_rows("embedding_norm_loss", embeddings), p, power)
-
-
-class EmbeddingNormLoss(Regularizer):
-    """Module form of :func:`embedding_norm_loss`."""
-
-    function = staticmethod(embedding_norm_loss)
-
-    def __init__(self, *, p: float = 2.0, power: float = 1.0) -> None:
-        check_norm("EmbeddingNormLoss", p, power)
-        super().__init__(p=p, power=power)
-
-
-def zero_mean_loss(embeddings: Any) -> Tensor:
-    r"""How far the numbers of a row are from a mean of 0, times their number.
-
-    .. math:: \frac1n \sum_i \Bigl| \sum_k x_{ik} \Bigr|
-
-    For losses that do not see the mean of a row, such as :func:`snr_contrastive_loss`, where it is part of the loss.
-
-    Args:
-        embeddings: (n, d) floating point.
-
-    Returns:
-        Scalar >= 0; 0 without rows.
-    Raises:
-        InputError: not (n, d) floating point.
-
-    Reference: Yuan et al., CVPR 2019, arXiv:1904.02616.
-
-    >>> zero_mean_loss(torch.tensor([[1.0, -1.0], [2.0, 1.0]]))
-    tensor(1.5000)
-    """
-    rows = _rows("zero_mean_loss", embeddings)
-    return rows.sum(1).abs().sum() / max(1, len(rows))
-
-
-class ZeroMeanLoss(Regularizer):
-    """Module form of :func:`zero_mean_loss`."""
-
-    function = staticmethod(zero_mean_loss)
-
-
 def variance_cost(rows: Tensor, target: float, epsilon: float) -> Tensor:
     """:func:`variance_loss` of checked rows."""
     if len(rows) < 2:
@@ -308,19 +283,14 @@ def covariance_cost(rows: Tensor) -> Tensor:
     return (covariance - covariance.diagonal().diag()).square().sum() / rows.shape[1]
 
 
-def norm_cost(rows: Tensor, p: float, power: float) -> Tensor:
-    """Mean length of checked rows to a power, of slope 0 at a zero row."""
-    length: Tensor = torch.linalg.vector_norm(rows, p, dim=1)
-    if power != 1:
-        length = torch.where(length == 0, 0, torch.where(length == 0, 1, length) ** power)
-    return length.sum() / max(1, len(rows))
-
-
-def check_norm(where: str, p: float, power: float) -> None:
-    """Options of a mean length."""
-    check_positive(where, power=power)
-    if not p >= 1:
-        raise InputError(f"{where}: p must be >= 1, got {p}")
+def _log_mean_of_others(where: str, rows: Tensor, scale: float) -> Tensor:
+    """(n,) log of the mean of exp(scale (cos - 1)) over the other rows, of n >= 2; in blocks of the pair engine."""
+    n = len(rows)
+    with torch.autocast(rows.device.type, enabled=False):
+        batch = checked(where, rows, torch.full((n,), UNLABELLED), None, None, Pairing())  # all are negatives
+        problem, unit, _ = batch.problem((1.0, 1.0))
+        _, far, _ = near_and_far(problem, OneSum(LogSumExp(scale, base=1.0)), unit, None, plain=False)
+    return far - log(n - 1)
 
 
 def _rows(where: str, embeddings: Any) -> Tensor:

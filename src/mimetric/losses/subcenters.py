@@ -9,14 +9,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ..core.checks import as_tensor, check_choice, check_positive
+from ..core.checks import as_tensor, check_choice, check_not_negative, check_positive
 from ..core.class_terms import NearestCenters, SoftCenters
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss
-from ..core.reduce import Near
-from ..core.similarity import NegativeRoot, normalized
-from ..core.terms import FINITE
+from ..core.reduce import FINITE, Near
+from ..core.similarity import normalized
 from .against_classes import (
     AgainstClasses,
     Beyond,
@@ -27,6 +26,7 @@ from .against_classes import (
     learn,
     straight_through,
 )
+from .weight_regularizers import distance_of_centers
 
 
 @pair_loss
@@ -77,8 +77,7 @@ def soft_triple_loss(
     """
     where = "soft_triple_loss"
     check_positive(where, gamma=gamma)
-    if not tau >= 0:
-        raise InputError(f"{where}: tau must be >= 0, got {tau}")
+    check_not_negative(where, tau=tau)
     batch = against_centers(where, embeddings, labels, "centers", centers, pairing)
     sharpness = 1 / (gamma * scale)  # of scaled similarities
 
@@ -86,9 +85,10 @@ def soft_triple_loss(
         chosen = torch.where(near.valid, sharpness * near.sim, FINITE).softmax(1)
         return near.sum(chosen * near.sim)
 
+    by_class = batch.weight.view(-1, batch.centers, batch.weight.shape[1])
     return batch.softmax(
         torch.sub, batch.of_rows(margin), scale, own=own, push=SoftCenters(batch.centers, sharpness),
-        penalty=tau * _apart(batch.weight, batch.centers),
+        penalty=tau * distance_of_centers(by_class),
     )  # fmt: skip
 
 
@@ -109,6 +109,8 @@ class SoftTripleLoss(Objective):
         margin: float = 0.01,
         pairing: Pairing = Pairing(),
     ) -> None:
+        check_positive("SoftTripleLoss", gamma=gamma)
+        check_not_negative("SoftTripleLoss", tau=tau)
         super().__init__(scale=scale, gamma=gamma, tau=tau, margin=margin, pairing=pairing)
         self.centers = class_weights(num_classes, num_centers, width)
 
@@ -243,15 +245,3 @@ def against_centers(
             f"{where}: {name} must have shape (classes, centers, width), got {tuple(centers.shape)}"
         )
     return against_classes(where, embeddings, labels, centers.flatten(0, 1), pairing, centers.shape[1])
-
-
-def _apart(weight: Tensor, centers: int) -> Tensor:
-    """Half the mean distance between two centers of a class: the sum over pairs k < l, over C K (K - 1)."""
-    if centers == 1:
-        return weight.new_zeros(())
-    unit = normalized(weight).view(len(weight) // centers, centers, weight.shape[1])
-    first, second = torch.triu_indices(centers, centers, 1, device=weight.device)
-    with torch.autocast(weight.device.type, enabled=False):
-        gram = unit @ unit.mT
-    distances = -NegativeRoot().plain(2 * gram[:, first, second] - 2)
-    return distances.sum() / (len(weight) * (centers - 1))

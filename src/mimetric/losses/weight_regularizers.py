@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.objective import WeightRegularizer
 from ..core.paired import nearest_other
 from ..core.similarity import full_precision, normalized
-from .spread import check_norm, norm_cost
+from .norms import check_norm, norm_cost
 
 
 def center_invariance_loss(weight: Any) -> Tensor:
@@ -46,6 +46,7 @@ class CenterInvarianceLoss(WeightRegularizer):
     """Module form of :func:`center_invariance_loss`."""
 
     function = staticmethod(center_invariance_loss)
+    sides = None  # type: ignore[assignment]
 
 
 def regular_face_loss(weight: Any) -> Tensor:
@@ -108,16 +109,18 @@ def sparse_centers_loss(centers: Any) -> Tensor:
             "sparse_centers_loss: centers must have shape (classes, centers of a class, width), as those of "
             f"soft-triple and subcenter-arcface have, got {tuple(given.shape)}"
         )
-    unit = normalized(_weight("sparse_centers_loss", given.flatten(0, 1))).view(given.shape)
-    first, second = torch.triu_indices(given.shape[1], given.shape[1], 1, device=unit.device)
-    distance: Tensor = torch.linalg.vector_norm(unit[:, first] - unit[:, second], dim=2)
-    return distance.sum() / max(1, 2 * distance.numel())
+    return distance_of_centers(_weight("sparse_centers_loss", given.flatten(0, 1)).view(given.shape))
 
 
 class SparseCentersLoss(WeightRegularizer):
     """Module form of :func:`sparse_centers_loss`."""
 
     function = staticmethod(sparse_centers_loss)
+
+    def sides(self, weight: Any) -> tuple[Tensor, Tensor]:
+        """(the value, 0): it pulls the centers of a class together."""
+        nothing, value = super().sides(weight)
+        return value, nothing
 
 
 def orthogonality_loss(weight: Any) -> Tensor:
@@ -181,10 +184,24 @@ class WeightNormLoss(WeightRegularizer):
     """Module form of :func:`weight_norm_loss`."""
 
     function = staticmethod(weight_norm_loss)
+    sides = None  # type: ignore[assignment]
 
     def __init__(self, *, p: float = 2.0, power: float = 1.0) -> None:
         check_norm("WeightNormLoss", p, power)
         super().__init__(p=p, power=power)
+
+
+def distance_of_centers(centers: Tensor) -> Tensor:
+    """:func:`sparse_centers_loss` of checked centers."""
+    unit = normalized(centers.flatten(0, 1)).view(centers.shape)
+    first, second = torch.triu_indices(centers.shape[1], centers.shape[1], 1, device=unit.device)
+    with torch.autocast(unit.device.type, enabled=False):
+        gram = unit @ unit.mT
+    length = gram.diagonal(dim1=1, dim2=2)
+    squared = length[:, first] + length[:, second] - 2 * gram[:, first, second]
+    same = squared <= 0  # where a root has no slope
+    distance = torch.where(same, 0, torch.where(same, 1, squared).sqrt())
+    return distance.sum() / max(1, 2 * distance.numel())
 
 
 def _weight(where: str, weight: Any) -> Tensor:

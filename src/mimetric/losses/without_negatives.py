@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import check_positive
+from ..core.checks import check_not_negative, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.paired import TwoSides, paired_rows
@@ -121,8 +121,12 @@ def vicreg_loss(
     """
     where = "vicreg_loss"
     check_positive(where, target=target, epsilon=epsilon)
-    weights = {"invariance": invariance_weight, "variance": variance_weight, "covariance": covariance_weight}
-    _check_weights(where, **weights)
+    check_not_negative(
+        where,
+        invariance_weight=invariance_weight,
+        variance_weight=variance_weight,
+        covariance_weight=covariance_weight,
+    )
     first, second = paired_rows(where, embeddings, labels, references, reference_labels)
     apart = (first - second).square()
     variance = variance_cost(first, target, epsilon) + variance_cost(second, target, epsilon)
@@ -147,20 +151,14 @@ class VICRegLoss(Objective):
         target: float = 1.0,
         epsilon: float = 1e-4,
     ) -> None:
-        check_positive("VICRegLoss", target=target, epsilon=epsilon)
         weights = {
-            "invariance": invariance_weight,
-            "variance": variance_weight,
-            "covariance": covariance_weight,
+            "invariance_weight": invariance_weight,
+            "variance_weight": variance_weight,
+            "covariance_weight": covariance_weight,
         }
-        _check_weights("VICRegLoss", **weights)
-        super().__init__(
-            invariance_weight=invariance_weight,
-            variance_weight=variance_weight,
-            covariance_weight=covariance_weight,
-            target=target,
-            epsilon=epsilon,
-        )
+        check_positive("VICRegLoss", target=target, epsilon=epsilon)
+        check_not_negative("VICRegLoss", **weights)
+        super().__init__(**weights, target=target, epsilon=epsilon)
 
 
 @pair_loss
@@ -201,7 +199,7 @@ def barlow_twins_loss(
     """
     where = "barlow_twins_loss"
     check_positive(where, epsilon=epsilon)
-    _check_weights(where, redundancy=redundancy_weight)
+    check_not_negative(where, redundancy_weight=redundancy_weight)
     views = paired_rows(where, embeddings, labels, references, reference_labels)
     if len(views.first) < 2:
         nothing = views.first[:0].sum() + views.second[:0].sum()
@@ -221,7 +219,7 @@ class BarlowTwinsLoss(Objective):
 
     def __init__(self, *, redundancy_weight: float = 0.005, epsilon: float = 1e-5) -> None:
         check_positive("BarlowTwinsLoss", epsilon=epsilon)
-        _check_weights("BarlowTwinsLoss", redundancy=redundancy_weight)
+        check_not_negative("BarlowTwinsLoss", redundancy_weight=redundancy_weight)
         super().__init__(redundancy_weight=redundancy_weight, epsilon=epsilon)
 
 
@@ -308,12 +306,6 @@ def _whitened(rows: Tensor, epsilon: float) -> Tensor:
         factor, _ = torch.linalg.cholesky_ex(shrunk)  # waits for no check
         white: Tensor = torch.linalg.solve_triangular(factor, centered.T, upper=False).T
     return white
-
-
-def _check_weights(where: str, **weights: float) -> None:
-    for name, weight in weights.items():
-        if not weight >= 0:
-            raise InputError(f"{where}: {name}_weight must be >= 0, got {weight}")
 
 
 def _check_whitening(where: str, size: int, epsilon: float) -> None:

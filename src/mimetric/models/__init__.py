@@ -1,7 +1,1 @@
-"""Encoders: modules from inputs to embeddings."""
-
-from __future__ import annotations
-
-from mimetric.models.encoders import create_encoder, embed
-
-__all__ = ["create_encoder", "embed"]
+"""Encoders: modules from inputs to embeddings, one idea a file.  `names` loads no torch."""

@@ -1,97 +1,131 @@
-"""Small encoders, from images or vectors to embeddings, and how to embed many rows with any encoder."""
+"""Encoders by name, from rows of inputs to embeddings, and how to embed many rows with any encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from mimetric.core.errors import InputError, did_you_mean
+from mimetric.models.conv import conv, conv4
+from mimetric.models.mlp import linear, mlp
+from mimetric.models.names import parse_encoder
+from mimetric.models.pretrained import efficientnet_lite0, sentence_encoder, timm_encoder
+from mimetric.models.resnet import resnet18, resnet50
+from mimetric.models.text import bag_of_words, text_transformer
+from mimetric.models.vit import vit_tiny
 
-ENCODERS = ("auto", "conv", "mlp")
+_OWN: dict[str, Callable[..., nn.Module]] = {
+    made.__name__: made
+    for made in (
+        conv, conv4, resnet18, resnet50, vit_tiny, mlp, linear, bag_of_words, text_transformer, efficientnet_lite0,
+    )
+}  # fmt: skip
 
 
-def create_encoder(name: str, input_shape: Sequence[int], width: int) -> nn.Module:
+def create_encoder(
+    name: str,
+    input_shape: Sequence[int],
+    width: int | None,
+    *,
+    user_code: bool = False,
+    pretrained: bool = True,
+) -> nn.Module:
     """A new encoder from rows of `input_shape` to embeddings (n, width).
 
-    Images (c, h, w) may be uint8 or floating point; uint8 is scaled to [-1, 1] inside.  The embeddings are of
-    any norm: objectives and metrics normalize where they compare by cosine.
+    Images (c, h, w) may be uint8 or floating point; own encoders scale uint8 to [-1, 1] inside.  Texts are rows of
+    code points (:func:`mimetric.data.texts.code_points`).  The embeddings are of any norm: objectives and metrics
+    normalize where they compare by cosine.
 
     Args:
-        name: "conv" (images), "mlp" (anything, flattened), or "auto": conv for images, mlp for vectors.
-        input_shape: shape of one row, (c, h, w) or (d,).
-        width: width of the embeddings, >= 1.
+        name: one of
+
+            - "conv", "conv4", "resnet18", "resnet50", "vit_tiny": images, trained from scratch;
+            - "mlp", "linear": anything, flattened; "auto": conv for images, mlp for vectors;
+            - "bag_of_words", "text_transformer": texts, trained from scratch;
+            - "efficientnet_lite0": images, with weights inside a package (extra `efficientnet`);
+            - "timm:NAME": images, of timm (extra `timm`); "hf:NAME": texts, of sentence-transformers, by name or
+              folder (extra `sentence-transformers`);
+            - "module.path:callable": yours, called as ``callable(input_shape, width)``.
+
+            Own ones take the options of their functions, as in "resnet18:norm=group,channels=32".
+        input_shape: shape of one row: (c, h, w), (d,) or (length,).
+        width: width of the embeddings, >= 1; None for the features below the last linear map.
+        user_code: whether "module.path:callable" may be imported and called.  A caller says so who has the name from
+            the user, and never from a file such as a checkpoint.
+        pretrained: whether to load weights from elsewhere; False where others follow, as from a checkpoint.
 
     Raises:
-        InputError: an unknown name, or a shape that the encoder cannot take.
+        InputError: an unknown name or option, a shape that the encoder cannot take, an extra that is not installed,
+            or code that may not be run, is not found or gives no module.
 
     >>> create_encoder("auto", (1, 28, 28), 64)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([2, 64])
     """
-    shape = tuple(input_shape)
-    if name not in ENCODERS:
-        raise InputError(f"encoder: unknown name {name!r}; {did_you_mean(name, ENCODERS)}")
-    if name == "auto":
-        name = "conv" if len(shape) == 3 else "mlp"
-    if name == "mlp":
-        return _mlp(shape, width)
-    if len(shape) != 3:
-        raise InputError(f"encoder: conv takes images (channels, height, width), got rows {shape}; use mlp")
-    return _conv(shape, width)
+    shape, chosen = tuple(input_shape), parse_encoder(name)
+    if width is not None and width < 1:
+        raise InputError(f"encoder: width must be at least 1, got {width}")
+    if chosen.source == "timm":
+        return timm_encoder(chosen.name, shape, width, pretrained=pretrained)
+    if chosen.source == "hf":
+        return sentence_encoder(chosen.name, shape, width)
+    if chosen.source == "code":
+        return _users(chosen.name, shape, width, user_code)
+    own = ("conv" if len(shape) == 3 else "mlp") if chosen.name == "auto" else chosen.name
+    options = _read_options(own, dict(chosen.options))
+    if own == "efficientnet_lite0":
+        options["pretrained"] = pretrained
+    return _OWN[own](shape, width, **options)
 
 
-class _Scaled(nn.Module):
-    """Bytes to [-1, 1]; other numbers keep their values.  All become float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.float().div_(127.5).sub_(1) if x.dtype == torch.uint8 else x.float()
-
-
-def _conv(shape: tuple[int, ...], width: int) -> nn.Module:
-    """Strided convolutions down to a map of at most 8 x 8, one more at that size, one down to 4 x 4.
-
-    Strides in place of pooling: the first layers do a quarter of the work, and on CPU they are most of it.
-    The map is flattened, not averaged: where a stroke lies tells characters apart.
-    """
-    channels, *sides = shape
-    layers: list[nn.Module] = [_Scaled()]
-
-    def add(out: int, size: int, largest: int) -> None:
-        """One layer, halving each side that is above `largest`."""
-        nonlocal channels, sides
-        stride = tuple(2 if side > largest else 1 for side in sides)
-        layers.append(nn.Conv2d(channels, out, size, stride=stride, padding=size // 2, bias=False))  # type: ignore[arg-type]
-        layers.extend((nn.BatchNorm2d(out), nn.ReLU(inplace=True)))
-        channels, sides = out, [-(-side // step) for side, step in zip(sides, stride)]
-
-    add(16, size=5, largest=8)
-    while max(sides) > 8:
-        add(min(2 * channels, 256), size=3, largest=8)
-    add(channels, size=3, largest=8)
-    add(2 * channels, size=3, largest=4)
-    encoder = nn.Sequential(*layers, nn.Flatten(), *_head(channels * sides[0] * sides[1], width))
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPU
-    return encoder
+def _users(path: str, shape: tuple[int, ...], width: int | None, allowed: bool) -> nn.Module:
+    """What the user's callable makes."""
+    if not allowed:
+        raise InputError(
+            f"encoder: {path} is code, which runs at your word only: pass user_code=True if you trust it, or the "
+            "module itself"
+        )
+    place, _, name = path.partition(":")
+    try:
+        make = getattr(import_module(place), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"encoder: {path} is not found ({error}); install its module, or name its folder in PYTHONPATH"
+        ) from None
+    made = make(shape, width) if callable(make) and not isinstance(make, nn.Module) else make
+    if not isinstance(made, nn.Module):
+        raise InputError(f"encoder: {path} must give a torch.nn.Module, got {type(made).__name__}")
+    return made
 
 
-def _mlp(shape: tuple[int, ...], width: int) -> nn.Module:
-    """Standardized by batch statistics, since columns of a table have any scale; then two hidden layers."""
-    inputs, hidden = int(torch.Size(shape).numel()), 256
-    return nn.Sequential(
-        _Scaled(), nn.Flatten(), nn.BatchNorm1d(inputs, affine=False),
-        nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
-        nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
-        *_head(hidden, width),
-    )  # fmt: skip
+def _read_options(name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Values in the types of the encoder's keyword options."""
+    parameters, hints = inspect.signature(_OWN[name]).parameters, get_type_hints(_OWN[name])
+    kinds = {
+        key: hints[key]
+        for key, one in parameters.items()
+        if one.kind is one.KEYWORD_ONLY and key != "pretrained"
+    }
+    for key in given:
+        if key not in kinds:
+            known = did_you_mean(key, kinds) if kinds else "it has none"
+            raise InputError(f"encoder: {name}: unknown option {key}; {known}")
+    return {key: _value(f"encoder: {name}: {key}", text, kinds[key]) for key, text in given.items()}
 
 
-def _head(inputs: int, width: int) -> tuple[nn.Module, nn.Module]:
-    """A linear map, and features of mean 0 and variance 1.
-
-    That fixed scale lets one learning rate fit classifiers on plain dot products and losses on cosines.
-    """
-    return nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width, affine=False)
+def _value(where: str, text: str, kind: Any) -> str | int:
+    """A word of a Literal, or a whole number from 1."""
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise InputError(f"{where} must be one of {', '.join(get_args(kind))}, got {text!r}")
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"{where} must be a whole number, at least 1, got {text!r}")
+    return int(text)
 
 
 def split_encoder(encoder: nn.Module) -> tuple[nn.Module, nn.Module]:

@@ -30,7 +30,7 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 from mimetric.core.checks import check_positive
-from mimetric.estimators import conditional_cs_divergence, cs_information
+from mimetric.losses import conditional_cs_divergence_loss, cs_information_loss
 from mimetric.train.recipe import Claim
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of x, y, code and prediction
@@ -102,9 +102,7 @@ def cs(beta: float = 0.0, weights: Literal["row", "symmetric"] = "row", bandwidt
     """The divergence of the conditional distributions, and the information between input and code."""
 
     def loss(x: Tensor, y: Tensor, code: Tensor, prediction: Tensor) -> Tensor:
-        fit = conditional_cs_divergence(
-            x, y, prediction, weights=weights, bandwidth=bandwidth, y_bandwidth=1.0
-        )
+        fit = conditional_cs_divergence_loss(prediction, y, x, weights=weights, bandwidth=bandwidth)
         return fit + beta * compression(x, code) if beta else fit
 
     return loss
@@ -112,7 +110,7 @@ def cs(beta: float = 0.0, weights: Literal["row", "symmetric"] = "row", bandwidt
 
 def compression(x: Tensor, code: Tensor) -> Tensor:
     """Normalized information between input and code, in [0, 1]."""
-    return cs_information(x, code, normalized=True, bandwidth=WIDE, y_bandwidth=CODE)
+    return cs_information_loss(code, x, bandwidth=WIDE, code_bandwidth=CODE)
 
 
 ARMS: dict[str, Loss] = {

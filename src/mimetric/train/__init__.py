@@ -1,4 +1,5 @@
 """Training and comparing objectives on one budget.
 
-``options`` how, ``loop`` one run, ``compare`` many runs and their table, ``checkpoint`` a model on disk.
+``options`` say how.  ``loop`` moves one run on, by ``batches`` and a ``learner``; ``checkpoint`` and ``state`` bring it
+to disk and back.  ``watched`` looks at it on the way; ``run`` is one such run in a folder, ``compare`` many of them.
 """

@@ -1,22 +1,35 @@
-"""A model on disk: weights as safetensors, settings as JSON.  Nothing in it can run code when loaded."""
+"""A model on disk, and where its training stands: tensors as safetensors, all else as JSON.
+
+A checkpoint is a folder.  Its ``settings.json`` names the files that belong to it, by a hash of what is in them::
+
+    weights-HASH.safetensors    the model: encoder and objective
+    state-HASH.safetensors      of a run that can go on: the model as it is trained, what its optimizer keeps, losses;
+                                its step and its sampler as JSON in the metadata
+
+and renaming ``settings.json`` into its place is the commit: until then the folder holds the checkpoint it held before,
+whole.  Nothing in a checkpoint can run code when it is loaded.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mimetric import named
 from mimetric.core.errors import InputError
-from mimetric.core.files import write_whole
+from mimetric.core.files import remove_others, write_whole
 from mimetric.models.encoders import create_encoder
 
 SETTINGS = "settings.json"
+_ROWS = 4096  # hashed at once, so that rows on a device are never all copied
 
 
 class Checkpoint(NamedTuple):
@@ -27,37 +40,60 @@ class Checkpoint(NamedTuple):
     settings: dict[str, Any]
 
 
-def save(folder: Path, encoder: nn.Module, objective: nn.Module, settings: dict[str, Any]) -> None:
-    """Write the weights, then ``settings.json``, which names them: the rename of the latter is the commit.
+class State(NamedTuple):
+    """Where a training stands: tensors by name, and JSON values."""
 
-    Until then the folder still holds the checkpoint it held before, whole.
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
 
-    Args:
-        folder: made if absent.
-        encoder, objective: their state is saved, not their code.
-        settings: JSON values.  For :func:`load` to rebuild the modules it has `encoder` (a name),
-            `input_shape`, `width`, `objective` (a name with options) and `num_classes`.
+
+def weights_of(**modules: nn.Module) -> dict[str, Tensor]:
+    """A copy on the CPU of all that modules hold, under names such as ``encoder.0.weight``.
+
+    >>> list(weights_of(encoder=nn.Linear(2, 1)))
+    ['encoder.weight', 'encoder.bias']
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    modules = {"encoder": encoder, "objective": objective}
-    tensors = {
-        f"{part}.{name}": tensor.detach().cpu().contiguous().clone()  # a clone: tied weights share no memory
+    return {
+        f"{part}.{name}": tensor.detach().cpu().clone()
         for part, module in modules.items()
         for name, tensor in module.state_dict().items()
     }
-    content = safetensors.torch.save(tensors)
-    digest = hashlib.sha256(content).hexdigest()
-    weights = f"weights-{digest[:12]}.safetensors"
-    write_whole(folder / weights, content)
-    text = json.dumps({**settings, "weights": weights, "weights_sha256": digest}, indent=2, allow_nan=False)
-    write_whole(folder / SETTINGS, text.encode())
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights:
-            old.unlink()
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Those under names that begin with ``part.``, without it."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def save(
+    folder: Path, weights: Mapping[str, Tensor], settings: Mapping[str, Any], state: State | None = None
+) -> None:
+    """Write a checkpoint in place of the one that the folder holds.
+
+    Args:
+        folder: made if absent.
+        weights: of the modules `encoder` and `objective`, as :func:`weights_of` gives them; not their code.
+        settings: JSON values.  For :func:`load` to rebuild the modules it has `encoder` (a name),
+            `input_shape`, `width`, `objective` (a name with options) and `num_classes`.
+        state: for a run that is to go on from here.
+
+    Raises:
+        OSError: as when the disk is full; the checkpoint before is still there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights_file, digest = _store(folder, "weights", weights)
+    content = {**settings, "weights": weights_file, "weights_sha256": digest}
+    kept = [weights_file, SETTINGS]
+    if state is not None:
+        content["state"], content["state_sha256"] = _store(folder, "state", *state)
+        kept.append(content["state"])
+    write_whole(folder / SETTINGS, json.dumps(content, indent=1, allow_nan=False).encode())
+    remove_others(folder, ["weights-*.safetensors", "state-*.safetensors", SETTINGS], kept)
 
 
 def load(folder: Path, *, encoder: nn.Module | None = None, objective: nn.Module | None = None) -> Checkpoint:
-    """Read a checkpoint that :func:`save` wrote.
+    """Read the model of a checkpoint that :func:`save` wrote.
 
     Args:
         folder: where it lies.
@@ -67,17 +103,18 @@ def load(folder: Path, *, encoder: nn.Module | None = None, objective: nn.Module
         InputError: no checkpoint there, weights that are damaged or no safetensors, or modules that do
             not fit them.
     """
-    settings = _settings(folder)
-    tensors = _weights(folder, settings)
+    settings = read_settings(folder)
+    tensors = read_weights(folder, settings)
     try:
         if encoder is None:
-            encoder = create_encoder(settings["encoder"], settings["input_shape"], settings["width"])
+            shape, width = settings["input_shape"], settings["width"]
+            encoder = create_encoder(str(settings["encoder"]), shape, width, pretrained=False)
         if objective is None:
-            [chosen] = named.parse_objectives(settings["objective"])
+            [chosen] = named.parse_objectives(str(settings["objective"]))
             objective = named.create(chosen, width=settings["width"], num_classes=settings["num_classes"])
-        encoder.load_state_dict(_part(tensors, "encoder."))
-        objective.load_state_dict(_part(tensors, "objective."))
-    except (KeyError, RuntimeError, InputError) as error:
+        encoder.load_state_dict(part_of(tensors, "encoder"))
+        objective.load_state_dict(part_of(tensors, "objective"))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"checkpoint {folder}: its modules cannot be rebuilt ({reason}); "
@@ -86,30 +123,84 @@ def load(folder: Path, *, encoder: nn.Module | None = None, objective: nn.Module
     return Checkpoint(encoder.eval(), objective.eval(), settings)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What ``settings.json`` holds.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     try:
         settings = json.loads((folder / SETTINGS).read_bytes())
     except OSError:
         raise InputError(f"checkpoint {folder}: no {SETTINGS} there; name the folder of a run") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         settings = None
     if not isinstance(settings, dict):
         raise InputError(f"checkpoint {folder}: {SETTINGS} is damaged; train again")
     return settings
 
 
-def _weights(folder: Path, settings: dict[str, Any]) -> dict[str, Tensor]:
-    name = Path(str(settings.get("weights")))
+def read_weights(folder: Path, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The model's tensors, as they were saved.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    return _restored(folder, "weights", settings.get("weights"), settings.get("weights_sha256"))
+
+
+def read_state(folder: Path, settings: Mapping[str, Any]) -> State:
+    """Where the training stands.
+
+    Raises:
+        InputError: the checkpoint has no such state, or a damaged one.
+    """
+    if "state" not in settings:
+        raise InputError(
+            f"checkpoint {folder}: holds a model, and not where its training stands; train again"
+        )
+    tensors = _restored(folder, "state", settings["state"], settings.get("state_sha256"))
+    try:
+        with safe_open(folder / settings["state"], framework="pt") as file:
+            values = json.loads(file.metadata()["values"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"checkpoint {folder}: {settings['state']} is damaged; train again")
+    return State(tensors, values)
+
+
+def digest(*tensors: Tensor) -> str:
+    """A hash of shapes, types and contents."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        for rows in torch.split(tensor, _ROWS):
+            found.update(rows.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _store(
+    folder: Path, kind: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
+    """Write tensors under a name of their own; return it, and the hash of what is in the file."""
+    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata = None if values is None else {"values": json.dumps(values, allow_nan=False)}
+    content = safetensors.torch.save(packed, metadata)
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"{kind}-{digest[:12]}.safetensors"
+    write_whole(folder / name, content)
+    return name, digest
+
+
+def _restored(folder: Path, kind: str, named_so: Any, digest: Any) -> dict[str, Tensor]:
+    name = Path(str(named_so))
     if name.suffix != ".safetensors" or name.name != str(name):
-        raise InputError(f"checkpoint {folder}: weights must be a .safetensors file in it, got {str(name)!r}")
+        raise InputError(f"checkpoint {folder}: {kind} must be a .safetensors file in it, got {str(name)!r}")
     try:
         content = (folder / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() == settings.get("weights_sha256"):
+        if hashlib.sha256(content).hexdigest() == digest:
             return safetensors.torch.load(content)
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, LookupError, ValueError):
         pass
     raise InputError(f"checkpoint {folder}: {name} is missing or damaged; train again")
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

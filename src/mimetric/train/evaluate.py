@@ -28,8 +28,8 @@ def evaluate_source(
     """Evaluate a file of embeddings, one checkpoint, or all checkpoints of a comparison.
 
     Args:
-        source: an npz or Parquet file of embeddings; the folder of a checkpoint; or the folder that a comparison
-            wrote, with many.
+        source: an npz or Parquet file of embeddings; the folder of a checkpoint, as that of a run is; or the folder
+            that a comparison wrote, with many.
         options: what is measured, and on which data.
         progress: told of every run.
 
@@ -46,8 +46,8 @@ def evaluate_source(
     found = [source] if (source / SETTINGS).exists() else sorted(f.parent for f in _inside(source))
     if not found:
         raise InputError(
-            f"{source}: no run there; name a folder that mimetric compare wrote, one of its checkpoints, or a file "
-            "of embeddings, .npz or .parquet"
+            f"{source}: no run there; name a folder that mimetric train or compare wrote, one of its checkpoints, or a "
+            "file of embeddings, .npz or .parquet"
         )
     progress.started(f"evaluating {source}", len(found))
     data, evaluations = cache(load_data), {}

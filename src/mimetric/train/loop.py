@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -18,13 +19,15 @@ from mimetric import named
 from mimetric.core.checks import check_labels
 from mimetric.core.classes import UNLABELLED
 from mimetric.core.errors import InputError
-from mimetric.data.samplers import class_balanced_batches, random_batches
+from mimetric.core.processes import any_process, gathered, sharing, world_size
 from mimetric.models.encoders import create_encoder, embed
+from mimetric.train.bad_batch import BadBatchError
+from mimetric.train.batches import EndlessBatches
 from mimetric.train.cached import embed_in_chunks, warn_of_batch_statistics
+from mimetric.train.checkpoint import digest
+from mimetric.train.learner import Learner
 from mimetric.train.options import FitOptions
 from mimetric.train.progress import Progress, Silent
-
-_BETWEEN_CHECKS = 50  # steps: reading a loss off an accelerator waits for it
 
 
 def fit(
@@ -74,11 +77,19 @@ def fit(
 class Training:
     """A run that can be moved on in parts and looked at in between; the arguments are those of :func:`fit`.
 
+    :mod:`mimetric.train.state` saves it and takes it up again.
+
     Attributes:
         encoder, objective: the modules being trained.
-        step, steps: how many optimizer steps are done, and how many there are.
-        losses: (steps,) the loss of each step done, on the device; nan for those to come.
+        step, steps: how many batches are done, and how many there are.
+        steps_per_epoch: how many of them make a pass over the rows.
+        losses: (steps,) the loss of each batch done, on the CPU; nan for those to come.
         settings: JSON values, from which a checkpoint of named modules can be rebuilt.
+        stopped: whether :meth:`stop` was called.
+        rank: of this process; several, started by torchrun or ``accelerate launch``, each embed a share of every batch
+            and move the same weights.
+        x, y: the labelled rows on the device, and their labels from 0.
+        batches, learner: the batches to come; what a loss changes.
     """
 
     def __init__(
@@ -91,91 +102,126 @@ class Training:
         seed: int = 0,
         options: FitOptions = FitOptions(),
     ) -> None:
-        self._accelerator, self._options, self._seed = _accelerator(options), options, seed
-        device = self._accelerator.device
-        self._x, self._y, num_classes = _checked(x, y, device)
-        if options.batch_size > len(self._x):
+        self._options, self._seed, accelerator = options, seed, _accelerator(options)
+        device, self.rank = accelerator.device, accelerator.process_index
+        self.x, self.y, num_classes = _checked(x, y, device)
+        if options.batch_size > len(self.x):
             raise InputError(
-                f"batch_size must be at most {len(self._x)}, the number of training rows, got {options.batch_size}"
+                f"batch_size must be at most {len(self.x)}, the number of training rows, got {options.batch_size}"
             )
-        shape = self._x.shape[1:]
+        shape = self.x.shape[1:]
         self.encoder = (first_encoder(shape, seed, options) if encoder is None else encoder).to(device)
         if options.chunk is not None and options.chunk < options.batch_size:
             warn_of_batch_statistics(self.encoder, options.chunk)
-        width = embed(self.encoder, self._x[:1]).shape[1]
+        width = embed(self.encoder, self.x[:1]).shape[1]
         with _seeded(seed):
             self.objective = _objective(objective, width, num_classes).to(device)
-        self.step, self.steps = 0, options.num_steps(len(self._x))
-        self.losses = torch.full((self.steps,), torch.nan, device=device)
+        self.step, self.steps, self.stopped = 0, options.num_steps(len(self.x)), False
+        self.steps_per_epoch = options.steps_per_epoch(len(self.x))
+        self.losses = torch.full((self.steps,), torch.nan)
         self.settings = {option.name: getattr(options, option.name) for option in fields(FitOptions)} | {
             "encoder": options.encoder if encoder is None else type(encoder).__name__,
             "objective": objective if isinstance(objective, str) else type(objective).__name__,
             "input_shape": list(shape), "width": width, "num_classes": num_classes,
             "steps": self.steps, "seed": seed,
         }  # fmt: skip
-        self._batches = _batches(self._y, seed, options)
-        groups = _groups(self.encoder, self.objective, options)
-        optimizer = torch.optim.AdamW(groups, fused=device.type in ("cpu", "cuda"))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, self.steps))
-        self._forward, self._optimizer, self._schedule = self._accelerator.prepare(
-            self.encoder.train(), optimizer, schedule
-        )
+        self.batches = EndlessBatches(self.y, seed, options)
+        self.learner = Learner(accelerator, self.encoder, self.objective, steps=self.steps, options=options)
+
+    @property
+    def model(self) -> dict[str, nn.Module]:
+        """`encoder` and `objective` as they are judged and saved: the running averages if there are any."""
+        return dict(zip(("encoder", "objective"), self.learner.average or self.learner.modules))
 
     def advance(self, steps: int, progress: Progress = Silent()) -> float:
-        """Take that many more steps, fewer if the run ends before, and return their mean loss.
+        """Take that many more steps, fewer if the run ends or is stopped before, and return their mean loss.
+
+        Random numbers depend on seed and step alone, so that a run in parts is the run as a whole.
 
         Raises:
-            InputError: a loss is not finite.
+            BadBatchError: a loss is not finite, unless such batches are skipped.  What lies on disk is from before.
         """
         first, end = self.step, min(self.step + steps, self.steps)
-        with _seeded(self._seed * 1_000_003 + first):  # dropout does not depend on what happened in between
+        with _seeded(self._seed):
             while self.step < end:
-                start, self.step = self.step, min(self.step + _BETWEEN_CHECKS, end)
-                for step in range(start, self.step):
-                    self.losses[step] = self._take(next(self._batches))
-                self._check_finite(start, self.step)
-                progress.advanced(self.step - start)
-        return float(self.losses[first:end].mean())
+                self.stopped = any_process(self.stopped, self.y.device)
+                if self.stopped:
+                    break
+                _seed_generators(self._seed * 1_000_003 + self.step, self.y.device)
+                self.losses[self.step] = self._take(next(self.batches))
+                self.step += 1
+                progress.advanced(1)
+        return self.mean_loss(first)
+
+    def stop(self) -> None:
+        """End :meth:`advance` after the step under way; a signal handler or another thread may call this."""
+        self.stopped = True
+
+    def mean_loss(self, first: int) -> float:
+        """Mean of the finite losses from step `first` on; nan where there are none."""
+        done = self.losses[first : self.step]
+        return float(done[torch.isfinite(done)].mean())
 
     def embed(self, x: Any) -> Tensor:
-        """Embeddings (n, d) of any rows by the encoder as it is now, in evaluation mode."""
-        return embed(self.encoder, torch.as_tensor(x))
+        """Embeddings (n, d) of any rows by the model as it is now, in evaluation mode."""
+        return embed(self.model["encoder"], torch.as_tensor(x))
 
     def sides(self, num_batches: int = 4) -> tuple[float, float] | None:
         """Mean tightness and contrast over the run's first batches, by the model as it is now.
 
         In evaluation mode and in the loss's own units; None where the loss has no such sides.
         """
-        sides = getattr(self.objective, "sides", None)
+        sides = getattr(self.model["objective"], "sides", None)
         if sides is None:
             return None
         with torch.no_grad():
             found = [
-                torch.stack(sides(self.embed(self._x[batch]), self._y[batch]))
-                for batch in islice(_batches(self._y, self._seed, self._options), num_batches)
+                torch.stack(sides(self.embed(self.x[batch]), self.y[batch]))
+                for batch in islice(EndlessBatches(self.y, self._seed, self._options), num_batches)
             ]
         tightness, contrast = torch.stack(found).mean(0).tolist()
         return tightness, contrast
 
-    def _take(self, batch: Tensor) -> Tensor:
-        x, chunk = self._x[batch], self._options.chunk
-        embeddings = self._forward(x) if chunk is None else embed_in_chunks(self._forward, x, chunk)
-        loss: Tensor = self.objective(embeddings, self._y[batch])
-        self._accelerator.backward(loss)
-        self._optimizer.step()
-        self._schedule.step()
-        self._optimizer.zero_grad()
-        return loss.detach()
+    @cached_property
+    def rows_digest(self) -> str:
+        """A hash of the rows and their labels: what a run that goes on must find again."""
+        return digest(self.x, self.y)
 
-    def _check_finite(self, start: int, stop: int) -> None:
-        bad = (~torch.isfinite(self.losses[start:stop])).nonzero()
-        if len(bad):
-            step = start + int(bad[0])
-            raise InputError(
-                f"{self.settings['objective']}: the loss is {float(self.losses[step])} at step {step + 1} "
-                f"of {self.steps}; lower lr ({self._options.lr}) "
-                f"or objective_lr ({self._options.objective_lr})"
-            )
+    def _take(self, rows: Tensor) -> float:
+        """One step; the loss of its batch."""
+        world = world_size()
+        mine = rows[self.rank :: world]  # some of each class, for statistics over the rows of a process
+        x, y, chunk = self.x[mine], self.y[mine], self._options.chunk
+        skips = self._options.bad_loss == "skip"
+        buffers = list(self.learner.modules.buffers()) if skips else []
+        held = [buffer.clone() for buffer in buffers]
+        encoder = self.learner.encoder
+        embeddings = encoder(x) if chunk is None else embed_in_chunks(encoder, x, chunk)
+        if world > 1:
+            places = torch.arange(len(rows), device=y.device)
+            in_order = torch.cat([places[rank::world] for rank in range(world)]).argsort()
+            embeddings, y = (each[in_order] for each in gathered(embeddings, y))
+        with sharing():
+            loss: Tensor = self.objective(embeddings, y)
+        value = float(loss.detach())  # waits for an accelerator: the price of never learning from a bad loss
+        if math.isfinite(value):
+            self.learner.learn(loss, self.step)
+        elif not (skips and self.learner.is_finite()):
+            raise self._bad_batch(value, {"rows": rows, "x": self.x[rows], "y": y, "embeddings": embeddings})
+        else:
+            for buffer, before in zip(buffers, held):
+                buffer.copy_(before)  # such as running statistics, which have seen the batch
+        return value
+
+    def _bad_batch(self, loss: float, tensors: dict[str, Tensor]) -> BadBatchError:
+        name, options = self.settings["objective"], self._options
+        remedy = f"lower lr ({options.lr}) or objective_lr ({options.objective_lr})"
+        if self.learner.is_finite():
+            remedy += ", or leave such batches out (bad_loss: skip)"
+        facts = {"step": self.step + 1, "loss": str(loss), "objective": name, "seed": self._seed}
+        return BadBatchError(
+            f"{name}: the loss is {loss} at step {self.step + 1} of {self.steps}; {remedy}", tensors, facts
+        )
 
 
 def first_encoder(input_shape: Sequence[int], seed: int, options: FitOptions) -> nn.Module:
@@ -188,13 +234,12 @@ def _accelerator(options: FitOptions) -> Accelerator:
     # Accelerate keeps one setting per Python process; each run here has its own.
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
-        accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.precision)
+        cpu = options.device == "cpu" or not torch.accelerator.is_available()
+        accelerator = Accelerator(cpu=cpu, mixed_precision=options.precision)
     except ValueError as error:
         raise InputError(f"precision: {options.precision} does not work here ({error}); use no") from None
     if options.device not in ("auto", accelerator.device.type):
         raise InputError(f"device: {options.device} is not available here; use auto or cpu")
-    if accelerator.num_processes > 1:
-        raise InputError("device: training on several processes is not there yet; start one process")
     return accelerator
 
 
@@ -236,41 +281,7 @@ def _objective(objective: str | nn.Module, width: int, num_classes: int) -> nn.M
     return named.create(chosen[0], width=width, num_classes=num_classes)
 
 
-def _batches(labels: Tensor, seed: int, options: FitOptions) -> Iterator[Tensor]:
-    """Indices of one batch after another, drawn an epoch at a time, the same for every objective."""
-    generator = torch.Generator().manual_seed(seed)
-    size, num = options.batch_size, options.steps_per_epoch(len(labels))
-    per_class = _per_class(options, len(torch.unique(labels)))
-    while True:
-        if options.sampler == "class-balanced":
-            epoch = class_balanced_batches(
-                labels, batch_size=size, per_class=per_class, num_batches=num, generator=generator
-            )
-        else:
-            epoch = random_batches(len(labels), batch_size=size, num_batches=num, generator=generator)
-        yield from epoch.to(labels.device)
-
-
-def _per_class(options: FitOptions, num_classes: int) -> int:
-    """As asked, or with few classes the least that fills a batch: 10 classes give 128 = 8 x 16."""
-    size = options.batch_size
-    fits = (m for m in range(options.per_class, size) if size % m == 0 and size // m <= num_classes)
-    return next(fits, size)
-
-
-def _groups(encoder: nn.Module, objective: nn.Module, options: FitOptions) -> list[dict[str, Any]]:
-    """Weight decay on the encoder's matrices and filters only; the objective's scale is its own matter."""
-    trained = [p for p in encoder.parameters() if p.requires_grad]
-    rate = options.lr
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "lr": rate, "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
-        {"params": list(objective.parameters()), "lr": options.objective_lr, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
-def _rate(step: int, steps: int) -> float:
-    """Share of the highest learning rate: up along a line over a tenth of the steps, down along a cosine."""
-    warm_up = max(1, steps // 10)
-    return min((step + 1) / warm_up, (1 + math.cos(math.pi * step / steps)) / 2)
+def _seed_generators(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

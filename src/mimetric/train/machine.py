@@ -19,6 +19,15 @@ import torch
 _PACKAGES = ("mimetric", "torch", "numpy", "accelerate", "scikit-learn")
 
 
+def launched() -> tuple[int, int]:
+    """Which of how many processes this is, as torchrun and ``accelerate launch`` say.
+
+    >>> launched()
+    (0, 1)
+    """
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def environment() -> dict[str, Any]:
     """Versions, processor and threads; no host name and no path."""
     return {

@@ -16,6 +16,7 @@ Sampler = Literal["class-balanced", "random"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["no", "bf16", "fp16"]
 Select = Literal["last", "validation"]
+BadLoss = Literal["stop", "skip"]
 
 METRICS = "recall_at_1,recall_at_10,map_at_r,r_precision,nmi,auc,opis"
 OBJECTIVES = "cross-entropy,normalized-softmax,spce,contrastive,multi-similarity,supcon,triplet"
@@ -56,6 +57,12 @@ class FitOptions:
     """Highest learning rate of what the objective itself learns, such as class weights."""
     weight_decay: float = 1e-4
     """Weight decay (AdamW), on matrices and filters only."""
+    clip: float | None = None
+    """Longest gradient of all that is learned, as one vector; a longer one is shortened to that."""
+    ema: float | None = None
+    """Judge and save a running average of the model: the share that a step keeps, such as 0.999; less at first."""
+    bad_loss: BadLoss = "stop"
+    """At a loss that is not finite: stop and keep the batch for inspection, or skip the batch."""
     device: Device = "auto"
     """Where to train; auto takes an accelerator if there is one."""
     precision: Precision = "no"
@@ -100,6 +107,24 @@ class CompareOptions(FitOptions):
 
 
 @dataclass(frozen=True)
+class TrainOptions(FitOptions):
+    """One objective on one data set: ``mimetric train``."""
+
+    data: str = "glyphs"
+    """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
+    objective: str = "multi-similarity"
+    """Objective, with options as in multi-similarity:beta=40."""
+    seed: int = 0
+    """Of the initialization, the batches and the random numbers."""
+    select: Select = "last"
+    """Which model is judged and saved: that of the last step, or of the epoch best on validation classes."""
+    patience: int | None = None
+    """Epochs without a better Recall@1 on validation classes after which training stops."""
+    out: Path = Path("runs/train")
+    """Folder of the run: settings, weights and state in checkpoints, metrics.jsonl, results.json."""
+
+
+@dataclass(frozen=True)
 class EvaluateOptions:
     """What is measured of a run or of a file of embeddings: ``mimetric evaluate``."""
 
@@ -124,8 +149,8 @@ class EvaluateOptions:
         return tuple(name for part in self.metrics.split(",") if (name := part.strip().replace("-", "_")))
 
 
-_COUNTS = {"width", "steps", "epochs", "batch_size", "chunk", "per_class", "seeds", "probes"}
-_RATES = {"lr", "objective_lr"}
+_COUNTS = {"width", "steps", "epochs", "batch_size", "chunk", "per_class", "seeds", "probes", "patience"}
+_RATES = {"lr", "objective_lr", "clip"}
 
 
 def _check(name: str, value: Any, hint: Any, default: Any) -> None:
@@ -134,7 +159,9 @@ def _check(name: str, value: Any, hint: Any, default: Any) -> None:
         raise InputError(f"{name}: unknown value {value!r}; {did_you_mean(str(value), get_args(hint))}")
     if name in _COUNTS and value is not None and not (isinstance(value, int) and value >= 1):
         raise InputError(f"{name} must be a whole number, at least 1, got {value}; try {default or 1}")
-    if name in _RATES and not 0 < value < float("inf"):
-        raise InputError(f"{name} must be a number above 0, got {value}; try {default}")
+    if name in _RATES and value is not None and not 0 < value < float("inf"):
+        raise InputError(f"{name} must be a number above 0, got {value}; try {default or 1}")
+    if name == "ema" and value is not None and not 0 < value < 1:
+        raise InputError(f"ema must lie between 0 and 1, got {value}; try 0.999")
     if name == "weight_decay" and not 0 <= value < float("inf"):
         raise InputError(f"{name} must be a number from 0 up, got {value}; try {default}")

@@ -47,7 +47,7 @@ from mimetric.core.files import write_whole
 from mimetric.data.sources import LabelledData
 from mimetric.train.intervals import standings, summary
 from mimetric.train.machine import environment
-from mimetric.train.options import CompareOptions
+from mimetric.train.options import CompareOptions, TrainOptions
 from mimetric.train.quality import INFORMATION, INFORMATION_ROWS, RETRIEVAL, Measured, ceiling
 
 QUALITY = (*RETRIEVAL, "nmi", *INFORMATION)
@@ -70,7 +70,7 @@ def summarize(
     runs: Sequence[Run],
     baselines: Mapping[str, Sequence[Measured]],
     data: LabelledData,
-    options: CompareOptions,
+    options: CompareOptions | TrainOptions,
 ) -> dict[str, Any]:
     """The content of results.json, from the runs of all objectives over the same seeds."""
     by_name: dict[str, list[Run]] = {}
@@ -150,7 +150,7 @@ def _information(data: LabelledData) -> dict[str, Any]:
     return {"rows": INFORMATION_ROWS, **ceilings}
 
 
-def _data(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
+def _data(data: LabelledData, options: CompareOptions | TrainOptions) -> dict[str, Any]:
     parts = {"train": data.split.train, "validation": data.split.validation, "test": data.split.test}
     return {
         "spec": options.data,
@@ -165,7 +165,7 @@ def _data(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
     }
 
 
-def _settings(data: LabelledData, options: CompareOptions) -> dict[str, Any]:
+def _settings(data: LabelledData, options: CompareOptions | TrainOptions) -> dict[str, Any]:
     rows = len(data.split.train)
     steps = options.num_steps(rows)
     settings = asdict(options) | {"steps": steps, "epochs": steps / options.steps_per_epoch(rows)}

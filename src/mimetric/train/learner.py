@@ -1,0 +1,104 @@
+"""What a loss changes: the weights, by AdamW along a schedule, and their running average."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from mimetric.core.processes import average_over_processes
+from mimetric.memory import MomentumCopy
+from mimetric.train.options import FitOptions
+
+
+class Learner:
+    """An encoder and an objective that learn together; makes both ready for their device and precision.
+
+    Args:
+        accelerator: of the device and the precision.
+        encoder, objective: on that device.
+        steps: of the whole run; learning rates rise along a line over a tenth of them, then fall along a cosine.
+        options: rates, decay, clipping and averaging.
+
+    Attributes:
+        encoder: as it is called in training, under the precision asked for; the same module in every process.
+        modules: encoder and objective.
+        average: their running averages; None without `ema`.
+        optimizer: AdamW, with two arrays for each of their parameters.
+        scaler: of losses in fp16, as half-precision gradients would vanish; else it does nothing.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        encoder: nn.Module,
+        objective: nn.Module,
+        *,
+        steps: int,
+        options: FitOptions,
+    ) -> None:
+        self._steps, self._options = steps, options
+        self.modules = nn.ModuleList((encoder, objective))
+        self._average = None if options.ema is None else MomentumCopy(self.modules)
+        # Gradients are averaged here, those of the objective and of an encoder in chunks as well: no module that
+        # averages them by itself is put around the encoder.
+        self.encoder = accelerator.prepare_model(encoder.train(), evaluation_mode=True)
+        # Not prepared: Accelerate's form of it looks for packages on the disk, twice a step.
+        self.optimizer = _optimizer(encoder, objective, options)
+        self.scaler = accelerator.scaler or torch.amp.GradScaler(enabled=False)
+
+    @property
+    def average(self) -> nn.ModuleList | None:
+        return None if self._average is None else self._average.module  # type: ignore[return-value]
+
+    def learn(self, loss: Tensor, step: int) -> None:
+        """Lower the loss of step number `step` (from 0)."""
+        self.scaler.scale(loss).backward()
+        learned = [p.grad for p in self.modules.parameters() if p.grad is not None]
+        average_over_processes([*learned, *(b for b in self.modules.buffers() if b.is_floating_point())])
+        if self._options.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.modules.parameters(), self._options.clip)
+        share = _rate(step, self._steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["highest_lr"] * share
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self._average is not None:
+            self._average.momentum = _momentum(self._options.ema or 0.0, step)
+            self._average.update(self.modules)
+
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers."""
+        return all(bool(torch.isfinite(p).all()) for p in self.modules.parameters())
+
+
+def _optimizer(encoder: nn.Module, objective: nn.Module, options: FitOptions) -> torch.optim.Optimizer:
+    """Weight decay on the encoder's matrices and filters only; the objective's scale is its own matter."""
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in trained if p.ndim > 1],
+            "lr": options.lr,
+            "weight_decay": options.weight_decay,
+        },
+        {"params": [p for p in trained if p.ndim <= 1], "lr": options.lr, "weight_decay": 0.0},
+        {"params": list(objective.parameters()), "lr": options.objective_lr, "weight_decay": 0.0},
+    ]
+    groups = [group | {"highest_lr": group["lr"]} for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, fused=all(p.device.type in ("cpu", "cuda") for p in trained))
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the highest learning rate: up along a line over a tenth of the steps, down along a cosine."""
+    warm_up = max(1, steps // 10)
+    return min((step + 1) / warm_up, (1 + math.cos(math.pi * step / steps)) / 2)
+
+
+def _momentum(highest: float, step: int) -> float:
+    """The share of a running average that a step keeps: less at first, or it would hold the initialization for long."""
+    return min(highest, (1 + step) / (10 + step))

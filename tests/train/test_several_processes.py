@@ -1,0 +1,82 @@
+"""Training in several processes moves the weights that one process moves, batch by batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from mimetric.train.checkpoint import load
+from training_ranks import trained, work
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_weights_and_losses_are_those_of_one_process(tmp_path):
+    alone = {"whole": trained(), "chunks": trained(chunk=3)}
+    mp.spawn(work, (2, free_port(), str(tmp_path)), 2)
+    for rank in range(2):
+        there = torch.load(tmp_path / f"{rank}.pt")
+        for name, training in alone.items():
+            losses, step, weights = there[name]
+            assert step == 7
+            torch.testing.assert_close(losses, training.losses, rtol=1e-4, atol=1e-5)
+            expected = training.learner.modules.state_dict()
+            torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-4)
+        assert there["stopped"][1] == 0
+
+
+@pytest.mark.slow
+def test_the_command_under_torchrun(tmp_path):
+    """One folder, one table, and the run of one process."""
+    words = ["train", "--data", "digits", "--steps", "20", "--objective", "supcon"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*launcher: str, out: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "mimetric",
+            *words,
+            "--out",
+            str(tmp_path / out),
+            "--json",
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port()))
+    several, one = (json.loads(run(*how, out=out).stdout) for how, out in ((launcher, "two"), ((), "one")))
+    [found], [expected] = (results["objectives"].values() for results in (several, one))
+    assert found["recall_at_1"]["mean"] == pytest.approx(expected["recall_at_1"]["mean"], abs=0.03)
+    weights = [load(tmp_path / out).encoder.state_dict() for out in ("two", "one")]
+    assert weights[0].keys() == weights[1].keys()
+
+
+def test_compare_says_that_it_takes_one_process(tmp_path):
+    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
+    command = [
+        sys.executable,
+        "-m",
+        "mimetric",
+        "compare",
+        "--data",
+        "digits",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert (
+        done.stderr.splitlines()[-1] == "mimetric compare: runs in one process; mimetric train takes several"
+    )
