@@ -9,6 +9,7 @@ from typing import Any
 from mimetric import named
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder
+from mimetric.data.saved_splits import write_split
 from mimetric.data.sources import load_data
 from mimetric.train.bad_batch import BadBatchError
 from mimetric.train.checkpoint import save
@@ -48,6 +49,7 @@ def compare(options: CompareOptions = CompareOptions(), *, progress: Progress = 
         raise InputError("runs in one process; mimetric train takes several")
     data = load_data(options.data, seed=0)
     folder = writable_folder(options.out)
+    write_split(folder, data.split, data.y)
     parts = parts_of(data)
     queries = drawn_queries(parts.test.y)
     steps, count = options.num_steps(len(parts.train.y)), len(names) * options.seeds

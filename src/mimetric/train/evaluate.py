@@ -99,9 +99,11 @@ def evaluate_run(
     if shape != takes:
         raise InputError(f"{data.name}: rows must be {takes}, which the encoder was trained on, got {shape}")
     train, test = ((data.x[rows], data.y[rows]) for rows in (data.split.train, data.split.test))
-    embeddings = embed(run.encoder, torch.from_numpy(test[0]))
+    embeddings, query = embed(run.encoder, torch.from_numpy(test[0])), data.split.query
+    searched = np.ones(len(test[1]), bool) if query is None else np.isin(data.split.test, query)
+    against = () if query is None else (embeddings[~searched], test[1][~searched])
     found = evaluate(
-        embeddings, test[1],
+        embeddings[searched], test[1][searched], *against,
         metrics=options.names, target_fmr=options.target_fmr, seed=run.settings.get("seed", 0),
     )  # fmt: skip
     return Evaluation(found.metrics, (*found.warnings, *_of_the_data(run, data), *leaks(*train, *test)))

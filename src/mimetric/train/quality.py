@@ -25,11 +25,16 @@ INFORMATION = (
 INFORMATION_ROWS = 1024  # bounds what a look costs: 0.2 s of one core at width 64
 
 
-def looked_at(embeddings: Tensor, labels: Tensor) -> Measured:
-    """Retrieval."""
+def looked_at(embeddings: Tensor, labels: Tensor, query: Tensor | None = None) -> Measured:
+    """Retrieval: each row among all others, or the queries (n,) bool among the rows that are none."""
     if not len(labels):
         return dict.fromkeys(RETRIEVAL)
-    return _finite(retrieval_metrics(embeddings, labels.to(embeddings.device), k=(1,)))
+    labels = labels.to(embeddings.device)
+    if query is None:
+        return _finite(retrieval_metrics(embeddings, labels, k=(1,)))
+    query = query.to(embeddings.device)
+    gallery = embeddings[~query], labels[~query]
+    return _finite(retrieval_metrics(embeddings[query], labels[query], *gallery, k=(1,)))
 
 
 def informed(embeddings: Tensor, labels: Tensor) -> Measured:
@@ -41,10 +46,10 @@ def informed(embeddings: Tensor, labels: Tensor) -> Measured:
     return _finite(numbers) | {"information_warnings": list(found.warnings)}
 
 
-def judged(embeddings: Tensor, labels: Tensor, seed: int) -> Measured:
+def judged(embeddings: Tensor, labels: Tensor, seed: int, query: Tensor | None = None) -> Measured:
     """Both and the clusters: what a model is judged by."""
     clusters = {"nmi": nmi(embeddings, labels, seed=seed)}
-    return looked_at(embeddings, labels) | informed(embeddings, labels) | clusters
+    return looked_at(embeddings, labels, query) | informed(embeddings, labels) | clusters
 
 
 def ceiling(labels: Tensor) -> dict[str, float] | None:

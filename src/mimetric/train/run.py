@@ -28,6 +28,7 @@ import torch
 from mimetric import named
 from mimetric.core.errors import InputError
 from mimetric.core.files import remove_others, writable_folder, write_whole
+from mimetric.data.saved_splits import split_hash, write_split
 from mimetric.data.sources import LabelledData, load_data
 from mimetric.train.bad_batch import BadBatchError
 from mimetric.train.checkpoint import SETTINGS, State, digest, read_settings, read_state, read_weights, save
@@ -91,6 +92,8 @@ def train(
     if resume:
         _restore(run, folder, settings)
     writable_folder(folder)
+    if not training.rank:
+        write_split(folder, data.split, data.y)
     progress.started(f"{options.objective}, seed {options.seed}: {training.steps} steps", training.steps)
     progress.advanced(training.step)
     with _told_how_to_go_on(folder, training):
@@ -207,9 +210,10 @@ def _settings(options: TrainOptions, data: LabelledData, parts: Parts) -> dict[s
     }
     split = {
         name: {"items": len(part.y), "classes": len(torch.unique(part.y)), "sha256": digest(*part)}
-        for name, part in parts._asdict().items()
+        for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
     }
-    return given | {"split": {"kind": data.split.kind, **split}, "environment": environment()}
+    told = {"kind": data.split.kind, "hash": split_hash(data.split, data.y), **split}
+    return given | {"split": told, "environment": environment()}
 
 
 def _check_validation(options: TrainOptions, start: dict[str, Any]) -> None:

@@ -41,6 +41,9 @@ class Parts(NamedTuple):
     train: Part
     validation: Part
     test: Part
+    query: Tensor | None = (
+        None  # (n,) bool: test rows that are searched among the others; None is all, among all
+    )
 
 
 def parts_of(data: LabelledData) -> Parts:
@@ -49,18 +52,20 @@ def parts_of(data: LabelledData) -> Parts:
     def part(rows: NDArray[np.int64]) -> Part:
         return Part(torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows]))
 
-    return Parts(part(data.split.train), part(data.split.validation), part(data.split.test))
+    split = data.split
+    query = None if split.query is None else torch.from_numpy(np.isin(split.test, split.query))
+    return Parts(part(split.train), part(split.validation), part(split.test), query)
 
 
 def raw_input(parts: Parts) -> Measured:
     """What the inputs themselves find."""
-    return judged(embed(nn.Flatten(), parts.test.x), parts.test.y, 0)
+    return judged(embed(nn.Flatten(), parts.test.x), parts.test.y, 0, parts.query)
 
 
 def first_look(parts: Parts, seed: int, options: FitOptions) -> tuple[Measured, Measured]:
     """What the untrained encoder of a seed finds on the test, and the point where its learning curves begin."""
     encoder = first_encoder(parts.train.x.shape[1:], seed, options)
-    untrained = judged(embed(encoder, parts.test.x), parts.test.y, seed)
+    untrained = judged(embed(encoder, parts.test.x), parts.test.y, seed, parts.query)
     return untrained, _point(0, 0.0, None, _validation(encoder, parts, inform=True), untrained)
 
 
@@ -125,7 +130,7 @@ class WatchedRun:
         for name, module in self.training.model.items():
             module.load_state_dict(part_of(self.weights, name))
         embeddings, seed = self.training.embed(self._parts.test.x), self.training.settings["seed"]
-        quality = judged(embeddings, self._parts.test.y, seed)
+        quality = judged(embeddings, self._parts.test.y, seed, self._parts.query)
         point = self.curve[self._best] = self.best | _named("test", quality)
         measured = quality | {
             "tightness": point["tightness"],
