@@ -16,16 +16,21 @@ torch.set_num_threads(1)  # one worker per core runs the suite
 
 _LAWS = ("test_laws.py", "test_reductions.py", "test_relations.py")
 _first_of_loss = {case.loss: case for case in reversed(CASES)}
+_AVERAGES = {
+    ("active", True),
+    ("none", False),
+    ("active", None),
+}  # reduction, and whether anchors have weights
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Laws of other options of a loss take minutes; the fast suite holds those to plain loops alone."""
+    """All laws of all options and averages take minutes: the fast suite holds other options of a loss to plain loops
+    alone, and every loss to some averages."""
     for item in items:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
-        if (
-            item.path.name in _LAWS
-            and case is not None
-            and case is not _first_of_loss[case.loss]
-            and "plain_loops" not in item.name
-        ):
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        case = params.get("case")
+        if item.path.name not in _LAWS or case is None or "plain_loops" in item.name:
+            continue
+        average = (params.get("reduction"), params.get("weighted"))
+        if case is not _first_of_loss[case.loss] or ("reduction" in params and average not in _AVERAGES):
             item.add_marker(pytest.mark.slow)

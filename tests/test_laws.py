@@ -18,7 +18,7 @@ from mimetric.losses import LinearClassifier
 from strategies import batches, compared
 
 over = partial(pytest.mark.parametrize, "case", ids=names)
-few = settings(max_examples=12)
+few = settings(max_examples=8)
 
 OF_UNIT_ROWS = {  # distances of rows scaled to length 1
     "squared-contrastive", "margin", "margin-per-class",
@@ -133,7 +133,7 @@ def value_and_gradient(function, x, *args, **options):
 
 @over(CASES)
 @given(batch=batches())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_equals_plain_loops(case, batch):
     batch = settled(case, batch)
     assert case(*batch).item() == approx(case, sum(case.expected(*batch)))
@@ -169,7 +169,7 @@ def test_blocks_change_neither_value_nor_gradient(case, batch, block):
     ("case", "similarity"), ANY_SIMILARITY, ids=[f"{case.name}-{s}" for case, s in ANY_SIMILARITY]
 )
 @given(batch=batches(zero_rows=False), block=st.integers(1, 9))
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_blocks_equal_the_formula_by_autograd(case, similarity, batch, block):
     # Ties at a hinge have any slope in between, and a distance near 0 few digits: push rows apart.
     x, y = settled(case, batch)

@@ -37,7 +37,7 @@ def one_hot(y):
 
 @over
 @given(batch=batches(), block=st.integers(1, 9))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_one_label_each_is_a_class_id(case, batch, block):
     x, y = batch
     expected = value_and_gradient(case, x, y)
@@ -48,7 +48,7 @@ def test_one_label_each_is_a_class_id(case, batch, block):
 
 @over
 @given(batch=compared())
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_the_same_with_references(case, batch):
     x, y, rx, ry = batch
     expected = value_and_gradient(case, x, y, rx, ry)
@@ -126,7 +126,7 @@ COUNTED = [case for case in GRADED if case.loss.__name__ not in BY_GRADE]
 
 @pytest.mark.parametrize("case", COUNTED, ids=names)
 @given(seed=st.integers(0, 10**6), negatives=st.integers(0, 4))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_a_positive_of_relevance_two_counts_as_two(case, seed, negatives):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(1, 4, dtype=torch.float64, generator=generator)
@@ -144,7 +144,7 @@ def test_a_positive_of_relevance_two_counts_as_two(case, seed, negatives):
 
 @pytest.mark.parametrize("case", GRADED, ids=names)
 @given(seed=st.integers(0, 10**6), block=st.integers(1, 4))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_relevance_in_blocks_equals_the_formula(case, seed, block):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(7, 4, dtype=torch.float64, generator=generator)

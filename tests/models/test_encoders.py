@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from typing import get_args
 
 import pytest
 import torch
@@ -13,14 +12,19 @@ from mimetric.core.errors import InputError
 from mimetric.models.encoders import create_encoder, embed, split_encoder
 from mimetric.models.names import ENCODERS
 from mimetric.train.checkpoint import load, save
-from mimetric.train.options import EncoderName
+from mimetric.train.options import FitOptions
 
 IMAGES = ("conv", "conv4", "resnet18", "resnet50:channels=8", "vit_tiny:depth=2", "mlp", "linear")
 TEXTS = ("bag_of_words:buckets=64", "text_transformer:depth=2")
 
 
-def test_options_offer_encoders_there_are():
-    assert set(get_args(EncoderName)) <= set(ENCODERS)
+def test_options_take_the_names_of_encoders():
+    assert all(
+        FitOptions(encoder=name).encoder == name
+        for name in (*ENCODERS, "resnet18:norm=group", "hf:some/name")
+    )
+    with pytest.raises(InputError, match=r"^encoder: unknown name .*did you mean resnet18"):
+        FitOptions(encoder="resnt18")
 
 
 @settings(max_examples=15, deadline=None)

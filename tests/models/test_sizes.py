@@ -45,6 +45,16 @@ def test_small_images_enter_at_full_size(name, side, sides):
     assert list(dict.fromkeys(seen)) == sides
 
 
+@pytest.mark.parametrize("channels", [4, 8, 24, 56, 64])
+def test_no_group_is_one_channel(channels):
+    """Over one channel at one place a norm leaves nothing, and small images end in one place."""
+    encoder = create_encoder(f"resnet18:norm=group,channels={channels}", (3, 8, 8), None)
+    norms = [module for module in encoder.modules() if isinstance(module, nn.GroupNorm)]
+    assert len(norms) == 20
+    assert all(norm.num_channels // norm.num_groups >= min(16, norm.num_channels) for norm in norms)
+    assert encoder(torch.rand(2, 3, 8, 8)).std(0).max() > 0
+
+
 def test_blocks_begin_as_the_identity():
     encoder = create_encoder("resnet18", (3, 32, 32), None).eval()
     block = encoder[4]  # after scaling and the first convolution, its norm and ReLU

@@ -23,7 +23,7 @@ from mimetric.train.options import CompareOptions, FitOptions
             "objective_lr must be a number above 0, got nan",
         ),
         ({"weight_decay": -1.0}, "weight_decay must be a number from 0 up, got -1.0; try 0.0001"),
-        ({"encoder": "cnov"}, "encoder: unknown value 'cnov'; did you mean conv"),
+        ({"encoder": "cnov"}, "encoder: unknown name 'cnov'; did you mean conv"),
         ({"precision": "fp8"}, "precision: unknown value 'fp8'; choose from no, bf16, fp16"),
         ({"sampler": "x"}, "sampler: unknown value 'x'; choose from class-balanced, random"),
     ],

@@ -269,6 +269,6 @@ def test_a_model_alone_cannot_be_resumed(tmp_path):
 def test_modules_of_ones_own_must_be_passed(tmp_path):
     save_training(tmp_path, begun("dropout, average, clipped"))
     with pytest.raises(
-        InputError, match=r"unknown value 'Sequential'.*; pass resume_training\(..., encoder=, objective=\)"
+        InputError, match=r"unknown name 'Sequential'.*; pass resume_training\(..., encoder=, objective=\)"
     ):
         resume_training(tmp_path, X, Y)

@@ -27,7 +27,7 @@ def resnet18(
     Args:
         shape: (c, h, w).
         width: of the embeddings; None gives the features.
-        norm: "batch" (BatchNorm), or "group" (GroupNorm of at most 32 groups), where a row does not depend on the
+        norm: "batch" (BatchNorm), or "group" (GroupNorm, 16 channels in a group), where a row does not depend on the
             others in its batch: for small batches, and for chunks.
         channels: of the first stage; each stage doubles them.
 
@@ -99,4 +99,7 @@ class _Block(nn.Module):
 def _conv(inputs: int, out: int, size: int, stride: int, norm: Norm) -> list[nn.Module]:
     filters = nn.Conv2d(inputs, out, size, stride=stride, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(filters.weight, mode="fan_out", nonlinearity="relu")
-    return [filters, nn.BatchNorm2d(out) if norm == "batch" else nn.GroupNorm(gcd(32, out), out)]
+    return [
+        filters,
+        nn.BatchNorm2d(out) if norm == "batch" else nn.GroupNorm(gcd(max(1, out // 16), out), out),
+    ]

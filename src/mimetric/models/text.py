@@ -132,7 +132,8 @@ class _Characters(nn.Module):
         super().__init__()
         self.pages = nn.Embedding(_LARGEST // _PAGE + 1, channels)
         self.cells = nn.Embedding(_PAGE, channels)
-        self.places = nn.Parameter(0.02 * torch.randn(length, channels))
+        # Loud enough to be heard beside the characters from the start, and no louder than these.
+        self.places = nn.Parameter(0.3 * torch.randn(length, channels))
         self.blocks = nn.ModuleList(Attention(channels, 32) for _ in range(depth))
         self.norm = nn.LayerNorm(channels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
@@ -110,7 +110,7 @@ class Training:
                 f"batch_size must be at most {len(self.x)}, the number of training rows, got {options.batch_size}"
             )
         shape = self.x.shape[1:]
-        self.encoder = (first_encoder(shape, seed, options) if encoder is None else encoder).to(device)
+        self.encoder = (first_encoder(self.x, seed, options) if encoder is None else encoder).to(device)
         if options.chunk is not None and options.chunk < options.batch_size:
             warn_of_batch_statistics(self.encoder, options.chunk)
         width = embed(self.encoder, self.x[:1]).shape[1]
@@ -120,7 +120,7 @@ class Training:
         self.steps_per_epoch = options.steps_per_epoch(len(self.x))
         self.losses = torch.full((self.steps,), torch.nan)
         self.settings = {option.name: getattr(options, option.name) for option in fields(FitOptions)} | {
-            "encoder": options.encoder if encoder is None else type(encoder).__name__,
+            "encoder": _encoder_name(self.x, options) if encoder is None else type(encoder).__name__,
             "objective": objective if isinstance(objective, str) else type(objective).__name__,
             "input_shape": list(shape), "width": width, "num_classes": num_classes,
             "steps": self.steps, "seed": seed,
@@ -224,10 +224,19 @@ class Training:
         )
 
 
-def first_encoder(input_shape: Sequence[int], seed: int, options: FitOptions) -> nn.Module:
-    """The encoder that every run of this seed starts from."""
+def first_encoder(x: Tensor, seed: int, options: FitOptions) -> nn.Module:
+    """The encoder that every run of this seed starts from, for rows like those of x.
+
+    A callable of the user's runs: options are the user's word, where they are not read from a file.
+    """
     with _seeded(seed):
-        return create_encoder(options.encoder, input_shape, options.width)
+        return create_encoder(_encoder_name(x, options), x.shape[1:], options.width, user_code=True)
+
+
+def _encoder_name(x: Tensor, options: FitOptions) -> str:
+    """What ``auto`` stands for where shapes do not tell: texts are rows of int32, code points."""
+    texts = x.ndim == 2 and x.dtype == torch.int32
+    return "text_transformer" if texts and options.encoder == "auto" else options.encoder
 
 
 def _accelerator(options: FitOptions) -> Accelerator:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mimetric.core.errors import InputError, did_you_mean
+from mimetric.models.names import parse_encoder
 
-EncoderName = Literal["auto", "conv", "mlp"]
 Sampler = Literal["class-balanced", "random"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["no", "bf16", "fp16"]
@@ -35,8 +35,10 @@ class FitOptions:
     mimetric.core.errors.InputError: batch_size must be a multiple of per_class (3), got 100; try 99
     """
 
-    encoder: EncoderName = "auto"
-    """The network: conv for images, mlp for vectors, auto picks one of them by the data's shape."""
+    encoder: str = "auto"
+    """The network: conv, conv4, resnet18, resnet50, vit_tiny, mlp, linear, bag_of_words, text_transformer,
+    efficientnet_lite0, timm:NAME, hf:NAME or module.path:callable, own ones with options as in resnet18:norm=group;
+    auto is conv for images, mlp for vectors, text_transformer for texts."""
     width: int = 64
     """Width of the embedding."""
     steps: int = 500
@@ -72,6 +74,7 @@ class FitOptions:
         hints = get_type_hints(type(self))
         for field in fields(self):
             _check(field.name, getattr(self, field.name), hints[field.name], field.default)
+        parse_encoder(self.encoder)
         if self.sampler == "class-balanced" and self.batch_size % self.per_class:
             nearest = max(1, self.batch_size // self.per_class) * self.per_class
             raise InputError(
@@ -93,7 +96,7 @@ class CompareOptions(FitOptions):
     """Several objectives on one data set over a few seeds, on one budget: ``mimetric compare``."""
 
     data: str = "glyphs"
-    """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
+    """Data set: glyphs, names, digits, folder:PATH, a list or npz:PATH, or a standard set such as cub200:PATH."""
     objectives: str = OBJECTIVES
     """Objectives, with options as in multi-similarity:beta=40,supcon."""
     seeds: int = 3

@@ -30,6 +30,7 @@ from mimetric.core.errors import InputError
 from mimetric.core.files import remove_others, writable_folder, write_whole
 from mimetric.data.saved_splits import split_hash, write_split
 from mimetric.data.sources import LabelledData, load_data
+from mimetric.models.names import parse_encoder
 from mimetric.train.bad_batch import BadBatchError
 from mimetric.train.checkpoint import SETTINGS, State, digest, read_settings, read_state, read_weights, save
 from mimetric.train.examples import PICTURES, described, drawn_queries, nearest, write_pictures
@@ -199,6 +200,11 @@ def _begun_with(asked: TrainOptions, saved: dict[str, Any]) -> TrainOptions:
         raise InputError(
             f"{name}: the run in {asked.out} has {saved[name]}, got {changed[name]}; a run goes on with its own "
             "options, leave it out"
+        )
+    if parse_encoder(begun.encoder).source == "code" and asked.encoder != begun.encoder:
+        raise InputError(
+            f"encoder: the run in {asked.out} has {begun.encoder}, which is code; name it again by --encoder if you "
+            "trust it"
         )
     return replace(begun, **changed)
 

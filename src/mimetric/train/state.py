@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mimetric.core.errors import InputError
+from mimetric.models.names import parse_encoder
 from mimetric.train.checkpoint import State, part_of, read_settings, read_state, save, weights_of
 from mimetric.train.loop import Training
 from mimetric.train.options import FitOptions
@@ -65,6 +66,8 @@ def resume_training(
     names = [option.name for option in fields(FitOptions) if option.name != "encoder" or encoder is None]
     try:
         options = FitOptions(**{name: settings[name] for name in names})
+        if encoder is None and parse_encoder(options.encoder).source == "code":
+            raise InputError(f"its encoder, {options.encoder}, is code of somebody's")
         known, seed = settings["objective"], settings["seed"]
         training = Training(x, y, objective or known, encoder=encoder, seed=seed, options=options)
     except (KeyError, TypeError, InputError) as error:

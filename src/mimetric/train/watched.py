@@ -64,7 +64,7 @@ def raw_input(parts: Parts) -> Measured:
 
 def first_look(parts: Parts, seed: int, options: FitOptions) -> tuple[Measured, Measured]:
     """What the untrained encoder of a seed finds on the test, and the point where its learning curves begin."""
-    encoder = first_encoder(parts.train.x.shape[1:], seed, options)
+    encoder = first_encoder(parts.train.x, seed, options)
     untrained = judged(embed(encoder, parts.test.x), parts.test.y, seed, parts.query)
     return untrained, _point(0, 0.0, None, _validation(encoder, parts, inform=True), untrained)
 
