@@ -248,7 +248,9 @@ def test_a_crash_at_the_end_leaves_the_finished_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         compare(options(tmp_path, seeds=1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "results.csv"]
+    assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == [
+        "checkpoints", "results.csv", "split",
+    ]  # fmt: skip
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
 
 

@@ -99,7 +99,14 @@ def test_a_run_that_has_ended_is_judged_again(done):
     assert timeless(train(TrainOptions(out=out), resume=True)) == found
 
 
-@pytest.mark.parametrize("changes", [{}, {"select": "validation", "patience": 2, "ema": 0.5, "steps": 60}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"select": "validation", "patience": 2, "ema": 0.5, "steps": 60},
+    ],
+    ids=["as it is", "chosen and averaged"],
+)
 def test_stopped_and_resumed(tmp_path, changes):
     options = replace(OPTIONS, **({"epochs": None, "steps": 16} | changes))
     whole = timeless(train(replace(options, out=tmp_path / "whole")))

@@ -59,18 +59,12 @@ def _csv(path: Path, choose: Choice, skip: bool) -> Rows:
     text = io.StringIO(_text(path, skip), newline="")
     comma = "," if path.suffix.lower() == ".csv" else "\t"
     table = csv.reader(text, delimiter=comma, strict=True)
-    header = next(table, [])
+    header = _next_line(table) or []
     found = {ours: header.index(name) for ours, name in choose(header).items()}
     columns: dict[str, list[str]] = {ours: [] for ours in found}
     ends: list[int] = []
     faults: dict[int, str] = {}
-    while True:
-        try:
-            fields = next(table, None)
-        except csv.Error as error:
-            raise InputError(f"line {table.line_num}: {error}; correct the quotes") from None
-        if fields is None:
-            break
+    while (fields := _next_line(table)) is not None:
         if not fields:
             continue  # an empty line
         if len(fields) != len(header):
@@ -80,6 +74,14 @@ def _csv(path: Path, choose: Choice, skip: bool) -> Rows:
             columns[ours].append(fields[index])
         ends.append(table.line_num)
     return _checked_text(Rows(dict(columns), len(ends), lambda row: f"line {ends[row]}", faults))
+
+
+def _next_line(table: Any) -> list[str] | None:
+    """The fields of a reader's next line, None at the end."""
+    try:
+        return next(table, None)
+    except csv.Error as error:
+        raise InputError(f"line {table.line_num}: {error}; correct the quotes") from None
 
 
 def _json(path: Path, choose: Choice, skip: bool) -> Rows:
