@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ..core.checks import as_tensor, check_choice, check_positive
+from ..core.checks import as_tensor, check_choice, check_not_negative, check_positive
 from ..core.class_terms import HarderClasses, shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
@@ -76,8 +76,7 @@ def magface_loss(
     check_choice(where, "beyond", beyond, get_args(Beyond))
     if not high_norm > low_norm:
         raise InputError(f"{where}: high_norm must be > low_norm = {low_norm}, got {high_norm}")
-    if not norm_weight >= 0:
-        raise InputError(f"{where}: norm_weight must be >= 0, got {norm_weight}")
+    check_not_negative(where, norm_weight=norm_weight)
     batch = against_classes(where, embeddings, labels, weight, pairing)
     length = torch.linalg.vector_norm(batch.rows, dim=1).clamp(low_norm, high_norm)
     margin = low_margin + (high_margin - low_margin) * (length - low_norm) / (high_norm - low_norm)

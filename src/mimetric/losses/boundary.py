@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import check_classes, check_positive
+from ..core.checks import check_classes, check_not_negative, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_pairs_apart, pair_loss, pair_sums
@@ -70,8 +70,7 @@ def margin_loss(
     check_positive(where, margin=margin)
     if not isinstance(boundary, Tensor):
         check_positive(where, boundary=boundary)
-    if not nu >= 0:
-        raise InputError(f"{where}: nu must be >= 0, got {nu}")
+    check_not_negative(where, nu=nu)
     if pairing.similarity not in (None, "negative_euclidean"):
         raise InputError(f"{where}: measures Euclidean distances; leave similarity out of the pairing")
     rows, labels, others, other_labels, pairing = check_pairs_apart(

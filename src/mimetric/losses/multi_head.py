@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..core.checks import as_tensor, check_batch, check_choice, check_references
+from ..core.checks import as_tensor, check_batch, check_choice, check_not_negative, check_references
 from ..core.classes import UNLABELLED
 from ..core.errors import InputError
 from ..core.reduce import masked_logsumexp
@@ -162,8 +162,7 @@ def _rows(where: str, name: str, x: Any) -> Tensor:
 
 def _check_options(where: str, beta: float, regularize: str, top_k: int | None, block: int | None) -> None:
     check_choice(where, "regularize", regularize, ("both", "positives"))
-    if not beta >= 0:
-        raise InputError(f"{where}: beta must be >= 0, got {beta}")
+    check_not_negative(where, beta=beta)
     for name, value in (("top_k", top_k), ("block", block)):
         if value is not None and value < 1:
             raise InputError(f"{where}: {name} must be at least 1, got {value}")

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_positive, check_rows
+from ..core.checks import check_not_negative, check_positive, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_unit_pairs, pair_loss, pair_sums
@@ -186,8 +186,7 @@ def snr_contrastive_loss(
     """
     where = "snr_contrastive_loss"
     check_positive(where, margin=margin)
-    if not mean_weight >= 0:
-        raise InputError(f"{where}: mean_weight must be >= 0, got {mean_weight}")
+    check_not_negative(where, mean_weight=mean_weight)
     offsets = full_precision(check_rows(where, "embeddings", embeddings)).sum(1).abs()
 
     def sides(near: Near, far: Mean, offset: Tensor) -> tuple[Mean, Mean]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import check_choice, check_positive
+from ..core.checks import check_choice, check_not_negative, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
@@ -66,8 +66,7 @@ def hard_negative_nt_xent_loss(
     """
     where = "hard_negative_nt_xent_loss"
     check_positive(where, temperature=temperature)
-    if not beta >= 0:
-        raise InputError(f"{where}: beta must be >= 0, got {beta}")
+    check_not_negative(where, beta=beta)
     if not 0 <= tau_plus < 1:
         raise InputError(f"{where}: tau_plus must lie in [0, 1), got {tau_plus}")
 
@@ -160,8 +159,7 @@ def focal_nt_xent_loss(
     where = "focal_nt_xent_loss"
     check_positive(where, temperature=temperature)
     check_choice(where, "gradient", gradient, ("detached", "full"))
-    if not gamma >= 0:
-        raise InputError(f"{where}: gamma must be >= 0, got {gamma}")
+    check_not_negative(where, gamma=gamma)
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.checks import check_positive, check_rows
-from ..core.errors import InputError
+from ..core.checks import check_not_negative, check_positive, check_rows
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near, log_add_to_each
@@ -57,8 +56,7 @@ def n_pairs_loss(
     tensor(0.5625)
     """
     where = "n_pairs_loss"
-    if not norm_weight >= 0:
-        raise InputError(f"{where}: norm_weight must be >= 0, got {norm_weight}")
+    check_not_negative(where, norm_weight=norm_weight)
     squares = full_precision(check_rows(where, "embeddings", embeddings)).square().sum(1)
 
     def sides(near: Near, far: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,8 +120,7 @@ def tuplet_margin_loss(
     """
     where = "tuplet_margin_loss"
     check_positive(where, scale=scale)
-    if not margin >= 0:
-        raise InputError(f"{where}: margin must be >= 0, got {margin}")
+    check_not_negative(where, margin=margin)
 
     def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
         z = scale * _turned(near.sim, margin)

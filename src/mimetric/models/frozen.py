@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mimetric.core.checks import as_tensor
+from mimetric.core.digests import digest
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder, write_whole
 from mimetric.models.encoders import embed
-
-_ROWS = 4096  # hashed at once, so that rows on a device are never all copied
 
 
 def embed_once(encoder: nn.Module, x: Any, *, cache: Path, batch_size: int = 512) -> Tensor:
@@ -42,6 +40,7 @@ def embed_once(encoder: nn.Module, x: Any, *, cache: Path, batch_size: int = 512
         InputError: x is no array of rows, it has none, or the folder cannot be written to.
 
     >>> import tempfile
+    >>> import torch
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     encoder, x = nn.Linear(3, 2), torch.ones(4, 3)
     ...     first, again = (embed_once(encoder, x, cache=Path(folder)) for _ in range(2))
@@ -60,12 +59,7 @@ def embed_once(encoder: nn.Module, x: Any, *, cache: Path, batch_size: int = 512
 
 
 def _digest(encoder: nn.Module, rows: Tensor) -> str:
-    """A hash of shapes, types and contents, and of the encoder's structure."""
-    found = hashlib.sha256(repr(encoder).encode())
+    """A hash of the rows, of the encoder's structure and of all that it holds."""
     held = dict(encoder.named_parameters()) | dict(encoder.named_buffers())
-    for name, tensor in [*held.items(), ("rows", rows)]:
-        found.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        tensor = tensor.detach() if tensor.ndim else tensor.detach()[None]
-        for part in torch.split(tensor, _ROWS):
-            found.update(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:32]
+    told = f"{encoder!r}{list(held)}{digest(*held.values(), rows)}"
+    return hashlib.sha256(told.encode()).hexdigest()[:32]

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -29,7 +28,6 @@ from mimetric.core.files import remove_others, write_whole
 from mimetric.models.encoders import create_encoder
 
 SETTINGS = "settings.json"
-_ROWS = 4096  # hashed at once, so that rows on a device are never all copied
 
 
 class Checkpoint(NamedTuple):
@@ -168,16 +166,6 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> State:
     if not isinstance(values, dict):
         raise InputError(f"checkpoint {folder}: {settings['state']} is damaged; train again")
     return State(tensors, values)
-
-
-def digest(*tensors: Tensor) -> str:
-    """A hash of shapes, types and contents."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        for rows in torch.split(tensor, _ROWS):
-            found.update(rows.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _store(

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mimetric.core.processes import average_over_processes
+from mimetric.core.processes import average_over_processes, world_size
 from mimetric.memory import MomentumCopy
 from mimetric.train.options import FitOptions
 
@@ -57,8 +57,9 @@ class Learner:
     def learn(self, loss: Tensor, step: int) -> None:
         """Lower the loss of step number `step` (from 0)."""
         self.scaler.scale(loss).backward()
-        learned = [p.grad for p in self.modules.parameters() if p.grad is not None]
-        average_over_processes([*learned, *(b for b in self.modules.buffers() if b.is_floating_point())])
+        if world_size() > 1:
+            learned = [p.grad for p in self.modules.parameters() if p.grad is not None]
+            average_over_processes([*learned, *(b for b in self.modules.buffers() if b.is_floating_point())])
         if self._options.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.modules.parameters(), self._options.clip)

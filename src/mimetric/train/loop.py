@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from mimetric import named
 from mimetric.core.checks import check_labels
 from mimetric.core.classes import UNLABELLED
+from mimetric.core.digests import digest
 from mimetric.core.errors import InputError
 from mimetric.core.processes import any_process, gathered, sharing, world_size
 from mimetric.models.encoders import create_encoder, embed
 from mimetric.train.bad_batch import BadBatchError
 from mimetric.train.batches import EndlessBatches
 from mimetric.train.cached import embed_in_chunks, warn_of_batch_statistics
-from mimetric.train.checkpoint import digest
 from mimetric.train.learner import Learner
 from mimetric.train.options import FitOptions
 from mimetric.train.progress import Progress, Silent

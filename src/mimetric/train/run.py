@@ -26,13 +26,14 @@ from typing import Any
 import torch
 
 from mimetric import named
+from mimetric.core.digests import digest
 from mimetric.core.errors import InputError
 from mimetric.core.files import remove_others, writable_folder, write_whole
 from mimetric.data.saved_splits import split_hash, write_split
 from mimetric.data.sources import LabelledData, load_data
 from mimetric.models.names import parse_encoder
 from mimetric.train.bad_batch import BadBatchError
-from mimetric.train.checkpoint import SETTINGS, State, digest, read_settings, read_state, read_weights, save
+from mimetric.train.checkpoint import SETTINGS, State, read_settings, read_state, read_weights, save
 from mimetric.train.examples import PICTURES, described, drawn_queries, nearest, write_pictures
 from mimetric.train.loop import Training
 from mimetric.train.machine import PeakMemory, environment
