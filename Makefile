@@ -25,7 +25,7 @@ test: $(VENV)/test.installed
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/test.installed
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --hypothesis-profile=thorough $(ARGS)
 
 test-distributed: $(VENV)/test.installed
 	$(PYTEST) tests/core/test_processes.py tests/core/test_shards.py $(ARGS)

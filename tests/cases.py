@@ -357,7 +357,11 @@ CASES = [
          classes=101, similarity="dot"),
     Case("center", center_loss, center_loops, classes=101, similarity="dot"),
     Case("pce", pce_loss, pce_loops, classes=101, similarity="dot"),
-    Case("snr-contrastive", losses.snr_contrastive_loss, reference_pairs.snr_contrastive, similarity="negative_snr"),
+    # A row without variance is at d = 1 from every anchor, the default margin: rounding would decide what is active.
+    Case(
+        "snr-contrastive", losses.snr_contrastive_loss, partial(reference_pairs.snr_contrastive, margin=0.9),
+        {"margin": 0.9}, similarity="negative_snr",
+    ),
     Case("margin", losses.margin_loss, reference_pairs.margin, similarity="negative_euclidean", tolerance=2e-7),
     Case("margin-per-class", margin_loss, margin_loops, classes=101, similarity="negative_euclidean", tolerance=2e-7),
     Case("threshold-consistent-margin", losses.threshold_consistent_margin_loss,

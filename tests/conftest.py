@@ -9,8 +9,9 @@ from hypothesis import settings
 from cases import CASES
 
 # No test is timed.  Where a failure blocks others, examples are the same every time; elsewhere they vary.
-settings.register_profile("mimetric", deadline=None, max_examples=40, derandomize=bool(os.environ.get("CI")))
-settings.load_profile("mimetric")
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=bool(os.environ.get("CI")))
+settings.register_profile("thorough", deadline=None, max_examples=100)
+settings.load_profile("quick")
 
 torch.set_num_threads(1)  # one worker per core runs the suite
 

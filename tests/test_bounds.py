@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
@@ -61,7 +61,6 @@ def test_golden():
 
 
 @given(classified())
-@settings(max_examples=60)
 def test_theorems_hold(case):
     x, y, weight, lam = case
     found = bounds(x, y, weight, lam=lam)
@@ -78,7 +77,6 @@ def test_f1_meets_the_tightness_at_class_sums(case):
 
 
 @given(classified())
-@settings(max_examples=25)
 def test_the_best_cross_entropy_is_never_above_spce(case):
     x, y, _, _ = case
     member = F.one_hot(y).double()
@@ -138,7 +136,6 @@ def test_equal_up_to_rounding_holds():
 
 
 @given(balanced())
-@settings(max_examples=50)
 def test_links_between_tightness_and_contrast_of_pair_losses(batch):
     """Lemma 1, by Jensen: center and contrastive pull alike, SNCA and multi-similarity bound the mean similarity."""
     x, y = batch

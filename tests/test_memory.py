@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,7 +20,6 @@ def batch(n, seed=0, width=4):
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=6), size=st.integers(1, 7))
-@settings(max_examples=60)
 def test_holds_the_last_rows(sizes, size):
     bank, rows, labels = MemoryBank(size, width=4), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     for seed, n in enumerate(sizes):

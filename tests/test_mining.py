@@ -4,7 +4,7 @@ from math import ceil
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
@@ -46,7 +46,6 @@ def kept(near, far, positives, negatives):
 
 @pytest.mark.parametrize(("positives", "negatives"), CHOICES)
 @given(batch=batches(), block=st.integers(1, 5))
-@settings(max_examples=25)
 def test_easy_hard_equals_plain_loops(positives, negatives, batch, block):
     x, y = batch  # ties occur; dot products of binary fractions are exact
     pull, push = [], []
@@ -82,7 +81,6 @@ def test_hard_with_hard_is_batch_hard():
 
 
 @given(batch=batches())
-@settings(max_examples=25)
 def test_margin_mining_equals_plain_loops(batch):
     x, y = batch
     pull = push = 0.0
@@ -270,7 +268,6 @@ def test_mined_losses_have_the_gradient_of_their_formula_whatever_the_block(mini
 
 @pytest.mark.parametrize("mining", MININGS.values(), ids=MININGS)
 @given(batch=batches())
-@settings(max_examples=20)
 def test_odd_batches_are_mined(mining, batch):
     x, y = batch
     x.requires_grad_()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
@@ -37,7 +37,6 @@ def loops(x, y, guide, margin, kind, similarity):
     seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.2, -0.3]), block=st.sampled_from([1, 4, None]),
     kind=st.sampled_from(["absolute", "relative"]), similarity=st.sampled_from(["cosine", "dot"]),
 )  # fmt: skip
-@settings(max_examples=30)
 def test_equals_plain_loops(seed, margin, block, kind, similarity):
     # Classes of three, two and one, an unlabelled row: several positives, one, and none.
     y = torch.tensor([0, 0, 0, 1, 1, 2, -1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_spread
@@ -16,7 +16,6 @@ labels = st.lists(st.integers(-1, 3), max_size=9)
 
 
 @given(labels, st.none() | labels)
-@settings(max_examples=50)
 def test_partners_are_those_of_plain_loops(own, others):
     given_labels = (torch.tensor(y, dtype=torch.int64) for y in (own, others) if y is not None)
     row, partner = partners(*given_labels)

@@ -84,9 +84,9 @@ def test_blocks_change_nothing(search, block):
 @pytest.mark.parametrize("drop", ["self", "first"])
 @pytest.mark.parametrize("ties", TIES)
 def test_panels_change_nothing(monkeypatch, ties, drop, sort_from):
-    # 450 rows of which many are copies: whole, and in panels of 96 columns with 66 left over.
+    # 258 rows of which many are copies: whole, and in panels of 96 columns with 66 left over.
     torch.manual_seed(0)
-    x, y = torch.randn(200, 6)[torch.randint(200, (450,))], torch.randint(60, (450,))
+    x, y = torch.randn(120, 6)[torch.randint(120, (258,))], torch.randint(35, (258,))
     whole = listed(x, y, ties=ties, drop=drop)
     monkeypatch.setattr(searching, "_PANEL_ELEMENTS", 1)
     monkeypatch.setattr(engine, "_COLUMNS_PER_POSITIVE", 1)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
@@ -80,7 +80,6 @@ def test_random_passes_hold_every_row(n, data):
     assert len(sampler) == -(-n // sampler.batch_size)
 
 
-@settings(max_examples=60)
 @given(SIZES, st.integers(1, 4), st.data())
 def test_m_per_class_covers_every_row_as_stated(sizes, per_class, data):
     labels = of_sizes(sizes)
@@ -146,7 +145,6 @@ def test_m_per_class_mixes_classes():
     assert (meet == 0).double().mean() < 0.4
 
 
-@settings(max_examples=60)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_hierarchical_batches(classes_of, of_each, per_class, data):
     supers_per_batch = data.draw(st.integers(1, len(classes_of)))
@@ -212,7 +210,6 @@ def test_confused_classes_come_together(by):
 
 
 @given(st.integers(0, 99), st.integers(3, 5))
-@settings(max_examples=20)
 def test_nearest_classes_by_loops(seed, nearest):
     means = torch.randn(16, 3, generator=generator(seed), dtype=torch.float64)
     counts = torch.randint(0, 3, (16, 16), generator=generator(seed)).double()

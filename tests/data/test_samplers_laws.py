@@ -8,7 +8,7 @@ from itertools import chain, pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -69,7 +69,6 @@ def saved(sampler):
 
 
 @EVERY
-@settings(max_examples=30)
 @given(case=cases())
 def test_a_pass_has_so_many_batches_of_one_size(name, case):
     sampler = make(name, case)
@@ -81,7 +80,6 @@ def test_a_pass_has_so_many_batches_of_one_size(name, case):
 
 
 @EVERY
-@settings(max_examples=30)
 @given(case=cases())
 def test_rows_come_twice_in_a_batch_only_where_a_class_is_short(name, case):
     labels, supers, sizes = case
@@ -99,7 +97,6 @@ def test_rows_come_twice_in_a_batch_only_where_a_class_is_short(name, case):
 
 
 @OF_CLASSES
-@settings(max_examples=30)
 @given(case=cases())
 def test_classes_in_a_batch_differ_and_all_come(name, case):
     labels, _, sizes = case
@@ -113,7 +110,6 @@ def test_classes_in_a_batch_differ_and_all_come(name, case):
 
 
 @EVERY
-@settings(max_examples=30)
 @given(case=cases(), world=st.integers(1, 5), data=st.data())
 def test_processes_share_every_batch(name, case, world, data):
     whole = make(name, case)
@@ -127,7 +123,6 @@ def test_processes_share_every_batch(name, case, world, data):
 
 
 @EVERY
-@settings(max_examples=30)
 @given(case=cases(), data=st.data())
 def test_goes_on_where_it_was(name, case, data):
     whole = make(name, case, seed=3)

@@ -7,7 +7,7 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_estimators_k as reference
@@ -63,7 +63,6 @@ def density_ratio(x, y, correlation):
 
 
 @every_bound
-@settings(max_examples=40)
 @given(matrix=scores())
 def test_equals_plain_loops(name, matrix):
     bound, expected = BOUNDS[name]
@@ -204,7 +203,6 @@ def test_expectations_for_the_exact_ratio():
     assert all(found[name] < truth for name in ("infonce", "interpolated", "tuba", "mean contrast"))
 
 
-@settings(max_examples=40)
 @given(matrix=scores())
 def test_inequalities_on_every_matrix(matrix):
     n = len(matrix)
@@ -223,7 +221,6 @@ def test_inequalities_on_every_matrix(matrix):
     torch.testing.assert_close(tuba_bound(matrix), nwj_bound(matrix))
 
 
-@settings(max_examples=40)
 @given(matrix=scores())
 def test_what_added_functions_change(matrix):
     of_x = torch.arange(1.0, len(matrix) + 1, dtype=torch.float64)[:, None]

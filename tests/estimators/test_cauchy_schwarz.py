@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_estimators_k as reference
@@ -56,7 +56,6 @@ def test_gradient_where_the_prediction_is_right():
     assert found["symmetric"] == pytest.approx([0, 0, 0], abs=1e-12)
 
 
-@settings(max_examples=40)
 @given(triple=triples(), weights=st.sampled_from(["row", "symmetric"]))
 def test_conditional_equals_plain_loops(triple, weights):
     x, y, prediction = triple
@@ -70,7 +69,6 @@ def test_conditional_equals_plain_loops(triple, weights):
         assert found >= -1e-9
 
 
-@settings(max_examples=40)
 @given(batch=batches())
 def test_information_equals_plain_loops(batch):
     x, y = batch
@@ -86,7 +84,6 @@ def test_information_equals_plain_loops(batch):
         assert cs_information(x, y, bandwidth=1.0).item() == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=40)
 @given(x=rows(4, 2), y=rows(3, 2))
 def test_divergence_equals_plain_loops(x, y):
     found = cs_divergence(x, y, bandwidth=1.5)

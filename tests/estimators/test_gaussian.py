@@ -6,7 +6,7 @@ from math import e, log, pi
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from scipy.special import digamma
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
@@ -61,7 +61,6 @@ def test_the_sheet_by_hand():
     assert log(2 * pi) + 0.2 / 4 > found
 
 
-@settings(max_examples=60)
 @given(batch=batches())
 def test_equals_numpy(batch):
     x, y = batch

@@ -5,7 +5,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cc
@@ -46,7 +46,6 @@ def two_sides(draw):
 
 
 @given(sides=two_sides(), k=st.integers(1, 3))
-@settings(max_examples=60)
 def test_mixed_equals_plain_loops(sides, k):
     x, y = sides
     k = min(k, len(x) - 1)
@@ -55,7 +54,6 @@ def test_mixed_equals_plain_loops(sides, k):
 
 
 @given(sides=two_sides(), k=st.integers(1, 3), variant=st.sampled_from([1, 2]))
-@settings(max_examples=60)
 def test_ksg_equals_plain_loops(sides, k, variant):
     x, y = (side + 1e-3 * normal(*side.shape, seed=seed) for seed, side in enumerate(sides))
     k = min(k, len(x) - 1)

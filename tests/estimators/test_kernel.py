@@ -6,7 +6,7 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 
@@ -43,7 +43,6 @@ def renyi_by_eigenvalues(matrix, alpha):
     return np.log((values**alpha).sum()) / (1 - alpha)
 
 
-@settings(max_examples=50)
 @given(pair=pairs())
 def test_hsic_equals_plain_loops(pair):
     x, y = pair
@@ -52,7 +51,6 @@ def test_hsic_equals_plain_loops(pair):
     assert hsic(x, y, bandwidth=0.7, y_bandwidth=1.5).item() == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=30)
 @given(pair=pairs(least=4))
 def test_unbiased_hsic_is_the_mean_over_different_rows(pair):
     x, y = pair
@@ -62,7 +60,6 @@ def test_unbiased_hsic_is_the_mean_over_different_rows(pair):
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=50)
 @given(pair=pairs(), alpha=st.sampled_from([0.5, 1.0, 1.01, 2.0, 3.0]))
 def test_renyi_equals_plain_loops(pair, alpha):
     x, y = pair
@@ -73,7 +70,6 @@ def test_renyi_equals_plain_loops(pair, alpha):
     assert found == pytest.approx(expected[0] + expected[1] - expected[2], abs=1e-6)
 
 
-@settings(max_examples=30)
 @given(batch=batches())
 def test_class_ids(batch):
     x, y = batch  # with unlabelled rows, whose pairs are left out

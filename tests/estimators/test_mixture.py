@@ -5,7 +5,7 @@ from math import e, log, pi
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 import reference_estimators_k as reference
 from mimetric.core import kernels
@@ -33,7 +33,6 @@ def entropy_by_integration(rows, width):
     return -np.trapezoid(density * np.log(np.where(density > 0, density, 1)), z)
 
 
-@settings(max_examples=40)
 @given(batch=batches())
 def test_equals_plain_loops(batch):
     x, y = batch
@@ -55,7 +54,6 @@ def test_equals_plain_loops(batch):
     assert [end.item() for end in information] == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=25)
 @given(batch=batches())
 def test_bounds_hold_for_the_mixture(batch):
     x, y = batch[0][:, :1], batch[1]

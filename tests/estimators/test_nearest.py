@@ -6,7 +6,7 @@ from math import exp, lgamma, log, pi, sqrt
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from scipy.special import digamma
 from sklearn.feature_selection._mutual_info import _compute_mi_cd
 
@@ -55,7 +55,6 @@ def mean_log_distance_by_loops(x):
 
 
 @given(batch=batches())
-@settings(max_examples=60)
 def test_ross_equals_plain_loops(batch):
     x, y = batch  # with ties, duplicates, singletons, unlabelled rows
     expected = ross_by_loops(x.tolist(), y.tolist(), k=2)
@@ -123,7 +122,6 @@ def test_conditional_mean_nn_entropy_of_the_sheet():
 
 
 @given(batch=batches())
-@settings(max_examples=60)
 def test_mean_nn_equals_plain_loops(batch):
     x, y = batch
     d = x.shape[1]
@@ -164,7 +162,6 @@ def test_mean_nn_on_known_distributions(sample, truth, expected):  # bias as the
 
 
 @given(batch=batches())
-@settings(max_examples=60)
 def test_nearest_neighbor_entropy_equals_plain_loops(batch):
     x, _ = batch
     for k in range(1, min(len(x), 4)):

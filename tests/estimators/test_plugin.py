@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
 
@@ -37,7 +37,6 @@ def spelled(counts):
 
 @pytest.mark.parametrize("correction", SIMPLE)
 @given(y=labels)
-@settings(max_examples=50)
 def test_equals_plain_loops(correction, y):
     found = label_entropy(y, correction=correction).item()
     assert found == pytest.approx(SIMPLE[correction](y), abs=1e-12)
@@ -99,7 +98,6 @@ def test_corrections_take_most_of_the_bias_away():
 
 
 @given(rows=pairs)
-@settings(max_examples=60)
 def test_information_equals_scikit_learn(rows):
     a, b = zip(*rows)
     assert label_information(a, b).item() == pytest.approx(mutual_info_score(a, b), abs=1e-12)
@@ -107,7 +105,6 @@ def test_information_equals_scikit_learn(rows):
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
 @given(rows=pairs)
-@settings(max_examples=20)
 def test_laws_of_every_correction(correction, rows):
     a, b = zip(*rows)
     of = partial(label_information, correction=correction)
@@ -121,7 +118,6 @@ def test_laws_of_every_correction(correction, rows):
 
 
 @given(rows=pairs)
-@settings(max_examples=40)
 def test_laws_of_the_plug_in(rows):
     a, b = zip(*rows)
     found = label_information(a, b).item()

@@ -4,7 +4,7 @@ from math import exp, log
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
@@ -46,7 +46,6 @@ logit_batches = st.integers(1, 5).flatmap(
 
 
 @given(logit_batches)
-@settings(max_examples=40)
 def test_equals_plain_loops(batch):
     logits, labels = zip(*batch)
     classes = len(logits[0])
@@ -75,7 +74,6 @@ def test_golden():
 
 
 @given(st.floats(-50, 50), st.integers(0, 9))
-@settings(max_examples=20)
 def test_laws_of_every_row(shift, seed):
     logits = normal(6, 3, seed=seed) * 4
     found = pc_log_softmax(logits, PRIOR)
@@ -179,7 +177,6 @@ def test_the_conditional_view_by_hand():
 
 
 @given(st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=25)
 def test_bounds_of_draws_hold_for_every_row(draws, seed):
     z, y = 3 * normal(draws, 5, 3, seed=seed), [0, 1, 2, 0, -1]
     lower, mean, upper = sampled_information(z, y, PRIOR)

@@ -34,7 +34,13 @@ def pairs(n=1500, seed=0):
     return KNOWN.sample(n, torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize(
+    "bound",
+    [
+        b if b in ("infonce", "nwj", "smile", "club") else pytest.param(b, marks=pytest.mark.slow)
+        for b in BOUNDS
+    ],
+)
 def test_every_bound_on_correlated_normals(bound):
     found = fit(*pairs(), bound=bound)
     assert found.value.dtype == torch.float64

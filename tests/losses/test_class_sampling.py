@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric import catalog, named
@@ -34,7 +34,6 @@ OWN_WEIGHTS = (
     count=st.integers(1, 30),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=40)
 def test_labels_find_their_classes(labels, count, seed):
     labels = torch.tensor(labels, dtype=torch.int64)
     chosen, places = sample_classes(labels, 20, count, generator=torch.Generator().manual_seed(seed))

@@ -158,7 +158,6 @@ def test_all_four_agree_on_a_symmetric_batch(metric):
     batch=scored(), metric=st.sampled_from(METRICS), beta=st.sampled_from([0.5, 1.0, 2.0]),
     amplification=st.sampled_from([1.0, 10.0, 73.0]),
 )  # fmt: skip
-@settings(max_examples=30)
 def test_any_loss_equals_the_form_in_marginals(batch, metric, beta, amplification):
     x, y = batch
     found = any_loss(x, y, metric=metric, beta=beta, amplification=amplification)

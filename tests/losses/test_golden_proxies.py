@@ -6,7 +6,7 @@ from math import exp, log, pi, radians, sqrt
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_margin
@@ -146,7 +146,6 @@ def test_outliers_by_hand():
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), threshold=st.floats(0.1, 3.0))
-@settings(max_examples=25)
 def test_outliers_equal_plain_loops(seed, n, threshold):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 3, dtype=torch.float64, generator=generator)

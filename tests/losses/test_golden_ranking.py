@@ -6,7 +6,7 @@ from math import exp, floor, log, sqrt
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 import reference_ranking as reference
 from mimetric import losses, named
@@ -278,7 +278,6 @@ def spread(batch):
 
 @pytest.mark.parametrize("options", [{}, {"k": 1}, {"k": 2, "neighbors": 3}])
 @given(batch=batches())
-@settings(max_examples=30)
 def test_icnn_equals_plain_loops(options, batch):
     batch = spread(batch)
     expected = reference.icnn_score(*(t.tolist() for t in batch), **options)
@@ -287,7 +286,6 @@ def test_icnn_equals_plain_loops(options, batch):
 
 
 @given(batch=compared())
-@settings(max_examples=30)
 def test_icnn_equals_plain_loops_with_references(batch):
     batch = spread(batch)
     expected = reference.icnn_score(*(t.tolist() for t in batch), k=2)

@@ -7,7 +7,7 @@ from math import e, exp, log
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_text as reference
@@ -55,7 +55,6 @@ def approx(value):
 @given(
     batch=triples(), direction=st.sampled_from(["forward", "both"]), scale=st.sampled_from([1.0, 20.0, 100.0])
 )
-@settings(max_examples=30)
 def test_multiple_negatives_ranking_equals_plain_loops(batch, direction, scale):
     x, p, q = batch
     expected = reference.multiple_negatives_ranking(
@@ -101,7 +100,6 @@ def test_explicit_pairs_are_what_any_pair_loss_takes(loss):
     seed=st.integers(0, 10**6), n=st.integers(1, 6), m=st.integers(0, 4),
     margin=st.sampled_from([0.0, 0.1, -0.2]), kind=st.sampled_from(["absolute", "relative"]),
 )  # fmt: skip
-@settings(max_examples=30)
 def test_gist_embed_equals_plain_loops(seed, n, m, margin, kind):
     x, p, q = random(n, 4, seed=seed), random(n, 4, seed=seed + 1), random(m, 4, seed=seed + 2)
     guide = x[:, :2] + p[:, :2], p[:, :2], q[:, :2]  # of another width
@@ -130,7 +128,6 @@ def test_gist_embed_golden():
 
 @pytest.mark.parametrize("name", ["cosent", "angle"])
 @given(batch=scored(), scale=st.sampled_from([1.0, 20.0, 1000.0]))
-@settings(max_examples=30)
 def test_order_of_scores_equals_plain_loops(name, batch, scale):
     first, second, scores = batch
     loss, loops = getattr(losses, f"{name}_loss"), getattr(reference, name)
@@ -187,7 +184,6 @@ def test_a_hundred_thousand_pairs_are_ordered_without_their_comparisons():
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(0, 8))
-@settings(max_examples=40)
 def test_online_contrastive_equals_plain_loops(seed, n):
     first, second = random(n, 3, seed=seed), random(n, 3, seed=seed + 1)
     labels = torch.randint(0, 2, (n,), generator=torch.Generator().manual_seed(seed))
@@ -211,7 +207,6 @@ def test_online_contrastive_golden():
 
 
 @given(batch=triples(), seed=st.integers(0, 10**6), similarity=st.sampled_from(["dot", "cosine"]))
-@settings(max_examples=40)
 def test_distillation_equals_plain_loops(batch, seed, similarity):
     scores = random(len(batch[0]), 1 + batch[2].shape[1], seed=seed)
     given = [t.tolist() for t in (*batch, scores)]

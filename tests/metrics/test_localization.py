@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
@@ -36,7 +36,6 @@ def flooded(heat, threshold):
 
 
 @given(st.integers(0, 999), st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]))
-@settings(max_examples=60)
 def test_box_equals_a_flood_fill(seed, threshold):
     generator = torch.Generator().manual_seed(seed)
     heat = torch.randint(0, 6, (1, 5, 7), generator=generator).double()
@@ -62,7 +61,6 @@ def test_iou_by_hand():
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 6)] * 4), min_size=2, max_size=2))
-@settings(max_examples=40)
 def test_iou_counts_pixels(corners):
     boxes = [[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners]
     pixels = [{(x, y) for x in range(b[0], b[2] + 1) for y in range(b[1], b[3] + 1)} for b in boxes]

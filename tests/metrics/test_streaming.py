@@ -22,6 +22,7 @@ def test_batches_and_merged_streams_give_the_numbers_of_one_call(name):
     torch.testing.assert_close(numbers(merged), expected, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(tmp_path):
     mp.spawn(work, (str(tmp_path / "meet"), str(tmp_path / "found")), nprocs=2)
     for rank in range(2):

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.data import texts as data_texts
@@ -19,7 +19,6 @@ def code_points(given_texts, length=40):
     return torch.from_numpy(data_texts.code_points(given_texts, length))
 
 
-@settings(max_examples=30)
 @given(texts, st.integers(1, 40))
 def test_there_and_back(given_texts, length):
     composed = [unicodedata.normalize("NFC", text) for text in given_texts]

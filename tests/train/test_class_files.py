@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
@@ -25,7 +25,6 @@ def save(folder, world, weight=WEIGHT):
 
 
 @given(wrote=st.integers(1, 7), reads=st.integers(1, 7))
-@settings(max_examples=25)
 def test_read_by_another_number_of_processes(tmp_path_factory, wrote, reads):
     folder = tmp_path_factory.mktemp("classes")
     save(folder, wrote)

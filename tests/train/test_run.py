@@ -237,7 +237,7 @@ def test_no_validation_rows(tmp_path, changes):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("no", marks=pytest.mark.slow), "bf16"])
 def test_half_precision_trains_to_much_the_same(tmp_path, precision):
     options = replace(OPTIONS, epochs=6, precision=precision, out=tmp_path / "run")
     found = train(options)["objectives"]["supcon:temperature=0.2"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from mimetric.cli import main
 from mimetric.train.checkpoint import load
 from training_ranks import trained, work
 
@@ -63,20 +64,9 @@ def test_the_command_under_torchrun(tmp_path):
     assert weights[0].keys() == weights[1].keys()
 
 
-def test_compare_says_that_it_takes_one_process(tmp_path):
-    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
-    command = [
-        sys.executable,
-        "-m",
-        "mimetric",
-        "compare",
-        "--data",
-        "digits",
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 2
-    assert (
-        done.stderr.splitlines()[-1] == "mimetric compare: runs in one process; mimetric train takes several"
-    )
+def test_compare_says_that_it_takes_one_process(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["compare", "--data", "digits", "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "mimetric compare: runs in one process; mimetric train takes several"
