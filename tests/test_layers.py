@@ -55,7 +55,7 @@ MAY_USE: dict[str, set[str]] = {
 }
 # Loaded to show a help page or an error: no torch until work begins.
 INSTANT = {
-    "cli.py",
+    *(f"cli/{file.name}" for file in SOURCE.glob("cli/*.py")),
     "__main__.py",
     "__init__.py",
     "core/errors.py",
@@ -143,7 +143,7 @@ def test_imports_point_down() -> None:
         ("report/page.py", "from mimetric.train import loop", "1: report must not use train"),
         ("train/loop.py", "from mimetric.cli import main", "1: train must not use cli"),
         ("recipes/a.py", "from .b import arms", "1: recipes do not use each other"),
-        ("cli.py", "import torch.nn", "1: loaded for the help, must not import torch"),
+        ("cli/train.py", "import torch.nn", "1: loaded for the help, must not import torch"),
         ("train/options.py", "class A:\n  import torch", "2: loaded for the help, must not import torch"),
         ("core/pairs.py", "import scipy.stats", "1: the library needs torch and numpy only, not scipy"),
         ("lab/a.py", "", " add the part 'lab' to MAY_USE in tests/test_layers.py"),
@@ -159,8 +159,8 @@ def test_each_rule_fails_on_a_bad_tree(tmp_path: Path, file: str, text: str, com
     ("file", "text"),
     [
         ("losses/pair.py", "from ..core import pairs\nfrom . import terms\nimport torch, math"),
-        ("cli.py", "def compare():\n    import torch\n    from mimetric.train.compare import compare"),
-        ("cli.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        ("cli/train.py", "def compare():\n    import torch\n    from mimetric.train.compare import compare"),
+        ("cli/train.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("data/digits.py", "import sklearn.datasets"),
         ("metrics/clustering.py", "def nmi():\n    import sklearn"),
     ],
