@@ -3,6 +3,7 @@
 #   make compare ARGS="--data digits"  the same with flags
 #   make test                          the fast suite, on all cores
 #   make test PYTHON=python3.12        with another Python
+#   make test-browser                  report and page in headless Chromium: needs chromium, and node for axe-core
 #   make test-distributed              every loss and ranking in two and three processes, beside one
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # One thread in each test process: as many processes as cores share the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: help compare test test-all test-distributed lint check bench
+.PHONY: help compare test test-all test-distributed test-browser lint check bench
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,6 +30,9 @@ test-all: $(VENV)/test.installed
 
 test-distributed: $(VENV)/test.installed
 	$(PYTEST) tests/core/test_processes.py tests/core/test_shards.py $(ARGS)
+
+test-browser: $(VENV)/browser.installed
+	$(BIN)/python -m pytest tests/report/test_browser.py tests/serve/test_browser.py $(ARGS)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .
@@ -58,3 +62,8 @@ $(VENV)/app.installed: $(VENV)/torch.installed pyproject.toml
 $(VENV)/test.installed: $(VENV)/torch.installed pyproject.toml
 	$(PIP_INSTALL) -e ".[test,peers]"
 	@touch $(VENV)/app.installed $@
+
+$(VENV)/browser.installed: $(VENV)/test.installed
+	$(PIP_INSTALL) -e ".[browser]"
+	npm install --no-save --silent axe-core@4
+	@touch $@

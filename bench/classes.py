@@ -1,6 +1,7 @@
 """Softmax over many classes: seconds and peak memory of a step, ours beside pytorch-metric-learning and plain torch.
 
     python bench/classes.py [--classes 1000 10000 100000] > bench/results/classes.txt
+    python bench/classes.py --classes 1000000 --rounds 1 --only arcface >> bench/results/classes.txt
 
 256 rows, d = 128, float32; forward + backward.  Times are medians of paired calls over the floor, three products of
 rows and class weights.  Memory is the resident peak above what is resident before the call, a fresh process for each,
@@ -10,6 +11,7 @@ and as much as all class weights take is 1.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import subprocess
 import sys
@@ -49,7 +51,7 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "arcface, a tenth of the classes": lambda c: losses.SampledClasses(
         losses.ArcFaceLoss(WIDTH, c), share=0.1
     ),
-    "the same, sparse gradient": lambda c: losses.SampledClasses(
+    "arcface, a tenth, sparse gradient": lambda c: losses.SampledClasses(
         losses.ArcFaceLoss(WIDTH, c), share=0.1, sparse=True
     ),
 }
@@ -103,6 +105,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--classes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--seconds", type=float, default=2.0, help="for each call at each size")
+    parser.add_argument("--rounds", type=int, default=30, help="at most, after one that does not count")
+    parser.add_argument(
+        "--only", default="", help="what is measured beside the floor: names that hold this word"
+    )
     parser.add_argument("--point", nargs=2, metavar=("NAME", "CLASSES"), help="one peak, in bytes")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -110,15 +116,18 @@ def main() -> None:
         one_peak(options.point[0], int(options.point[1]))
         return
     print(f"torch {torch.__version__}, {platform.machine()}, 1 thread, {ROWS} rows, d = {WIDTH}, float32")
+    print(f"the machine is shared: load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    names = [name for name in MODULES if options.only in name]
     for num_classes in options.classes:
-        calls = {"floor": floor(num_classes)} | {name: step(name, num_classes) for name in MODULES}
-        found = medians(calls, seconds=options.seconds)
+        calls = {"floor": floor(num_classes)} | {name: step(name, num_classes) for name in names}
+        found = medians(calls, seconds=options.seconds, rounds=options.rounds)
+        del calls
         weights = 4 * WIDTH * num_classes
         head = (
             f"{num_classes:,} classes, floor {1e3 * found['floor']:.1f} ms, weights {weights / 2**20:.1f} MiB"
         )
         print(f"\n{head:58} {'floors':>8} {'memory':>8}")
-        for name in MODULES:
+        for name in names:
             memory = peak(name, num_classes) / weights
             print(f"  {name:56} {found[name] / found['floor']:8.2f} {memory:8.2f}", flush=True)
 

@@ -23,8 +23,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from mimetric import named
 from mimetric.data.sources import load_data
 from mimetric.train.batches import EndlessBatches
-from mimetric.train.loop import Training, first_encoder
+from mimetric.train.loop import Training
 from mimetric.train.options import FitOptions
+from mimetric.train.start import first_encoder
 
 STEPS, TURNS = 10, 40
 OPTIONS = FitOptions(steps=100_000, device="cpu")
@@ -38,7 +39,7 @@ CASES = {
 
 def bare(x: torch.Tensor, y: torch.Tensor, objective: str, options: FitOptions) -> Callable[[], None]:
     """Some steps of the shortest loop there is."""
-    encoder = first_encoder(x.shape[1:], 0, options).train()
+    encoder = first_encoder(x, 0, options).train()
     labels = torch.unique(y, return_inverse=True)[1]
     loss = named.create(objective, width=options.width, num_classes=int(labels.max()) + 1)
     groups = [

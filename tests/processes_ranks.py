@@ -231,16 +231,20 @@ def in_data_parallel(rank: int) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.cat(gradients)  # averaged already
 
 
-def cut_classes(rank: int, kind: type[nn.Module], **options: Any) -> tuple[Tensor, Tensor]:
+def cut_classes(
+    rank: int, kind: type[nn.Module], share: float | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
     """Seven classes, each process with the weights of some."""
     torch.manual_seed(1)
-    encoder, whole = nn.Linear(6, WIDTH).double(), kind(WIDTH, 7, **options).double()
+    encoder, objective = nn.Linear(6, WIDTH).double(), kind(WIDTH, 7, **options).double()
     mine = losses.own_classes(7, rank, world_size())
-    objective = kind(WIDTH, len(mine), **options).double()
-    objective.load_state_dict({**whole.state_dict(), "weight": whole.weight.detach()[mine.start : mine.stop]})
+    losses.keep_classes(objective, mine)
+    objective.zero_grad()  # a learned margin is the same parameter at every call
     part = own_part(PARTS, rank)
     z, y = gathered(encoder(data().z[part]), 2 * data().y[part])
-    value = losses.CutClasses(objective, mine, 7)(z, torch.where(y < 0, -1, y))
+    of_some = objective if share is None else losses.SampledClasses(objective, share=share)
+    with sharing():  # which class weights that are cut take no part in
+        value = losses.CutClasses(of_some, mine, 7)(z, torch.where(y < 0, -1, y))
     value.backward()
     every = torch.zeros(7, WIDTH, dtype=torch.float64)
     every[mine.start : mine.stop] = objective.weight.grad
@@ -264,6 +268,16 @@ def penalized(rank: int) -> tuple[Tensor, Tensor]:
     return penalty.detach(), averaged(encoder)
 
 
+def told(rank: int) -> tuple[Tensor, Tensor]:
+    """Sizes that every process knows, and no look at them."""
+    torch.manual_seed(1)
+    encoder, part = nn.Linear(6, WIDTH).double(), own_part(PARTS, rank)
+    z, y = gathered(encoder(data().z[part]), data().y[part], sizes=PARTS[world_size()])
+    value = losses.supcon_loss(z, y)
+    value.backward()
+    return value.detach(), averaged(encoder)
+
+
 def own_logits(rank: int, parts: dict[int, list[int]] = PARTS) -> tuple[Tensor, Tensor]:
     """Nothing but a count is sent where rows need no other rows."""
     torch.manual_seed(1)
@@ -279,7 +293,11 @@ def mistake(rank: int) -> str:
     try:
         gathered(torch.zeros(2, 3 + rank))
     except InputError as error:
-        return str(error)
+        width = str(error)
+    try:
+        gathered(torch.zeros(2, 3), sizes=[5] * world_size())
+    except InputError as error:
+        return f"{width}; {error}"
     return ""
 
 
@@ -296,11 +314,13 @@ def quick_ones() -> dict[str, Any]:
     return CASES | {
         "second derivatives": penalized,
         "own logits": own_logits,
+        "told sizes": told,
         "classes cut": partial(cut_classes, kind=losses.NormalizedSoftmaxLoss),
         "classes cut, a margin": partial(cut_classes, kind=losses.ArcFaceLoss),
         "classes cut, a learned one": partial(
             cut_classes, kind=losses.CosFaceLoss, margin=nn.Parameter(torch.tensor(0.2))
         ),
+        "classes cut, sampled": partial(cut_classes, kind=losses.CosFaceLoss, share=1.0),
         "classes cut, squares": partial(cut_classes, kind=losses.P2SGradLoss),
         "classes cut, active rows": partial(
             cut_classes, kind=losses.CosFaceLoss, pairing=Pairing(reduction="active")

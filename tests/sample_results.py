@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 STEPS = [0, 100, 200, 300, 400, 500]
@@ -93,6 +94,39 @@ def sample_results(names: dict[str, tuple[float, int]] = FINAL, *, seeds: int = 
                 name: [_near(place, names[name][0]) for place in range(len(LABELS))] for name in names
             },
         },
+    }
+
+
+def sample_examples(names: Iterable[str] = FINAL, *, text: str | None = None) -> dict[str, Any]:
+    """What models of these objectives make of two items of each of the labels; the last item is taken for another."""
+    items: list[dict[str, Any]] = [
+        {"row": 10 * place + rank, "label": label} for place, label in enumerate(LABELS) for rank in range(2)
+    ]
+    if text is not None:
+        items[0]["text"] = text
+    found = [*(item["label"] for item in items[:-1]), LABELS[0]]
+    model = {
+        "map": [[place - 3.5, (-1.0) ** place] for place in range(len(items))],
+        "explained": [0.5, 0.25],
+        "found": found,
+        "similarity": [[1.0 - 0.3 * abs(a - b) for a in range(len(LABELS))] for b in range(len(LABELS))],
+        "scores": {
+            "rows": 8,
+            "same": [0, 0, 0, 4],
+            "different": [6, 12, 6, 0],
+            "thresholds": [
+                {"fmr": 0.1, "threshold": 0.4, "tmr": 0.9},
+                {"fmr": 0.01, "threshold": 0.6, "tmr": 0.5},
+            ],
+        },
+        "pair_weights": [-1.0, 0.5] * 3,
+    }
+    return {
+        "seed": 0,
+        "classes": list(LABELS),
+        "items": items,
+        "batch": {"seen_by": next(iter(names)), "similarity": [0.0, 0.2] * 3, "same": [True, False] * 3},
+        "models": dict.fromkeys(names, model),
     }
 
 

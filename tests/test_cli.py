@@ -90,8 +90,8 @@ def test_flags_become_options_and_underscores_are_accepted() -> None:
         ("comprae", 'mimetric: unknown command "comprae"; did you mean "compare"?'),
         (
             "--bogus",
-            'mimetric: unknown command "--bogus"; available commands: compare, train, evaluate, doctor, explain, '
-            "objectives, reproduce",
+            'mimetric: unknown command "--bogus"; available commands: compare, train, evaluate, doctor, embed, '
+            "explain, export, mine, ..",
         ),
         (
             "compare --bacht-size 3",

@@ -159,6 +159,7 @@ def test_sides_equal_plain_loops(case, batch):
 @over(CASES)
 @given(batch=batches(), block=st.integers(1, 9))
 @few
+@pytest.mark.slow
 def test_blocks_change_neither_value_nor_gradient(case, batch, block):
     batch = settled(case, batch)
     whole = value_and_gradient(case, *batch)

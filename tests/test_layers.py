@@ -46,10 +46,16 @@ MAY_USE: dict[str, set[str]] = {
     "explain": {"core", "estimators", "models"},
     "evaluation": {"core", "metrics"},
     "doctor": {"core", "data", "estimators"},
-    "train": LIBRARY | {"models", "data"},
+    "train": LIBRARY | {"models", "data", "report"},
+    "model": {"core", "models", "data", "train", "report"},
+    "estimator": {"core", "metrics", "model", "train"},
+    "corpus": LIBRARY | {"models", "data", "train", "model"},
+    "export": {"core", "data", "model"},
+    "serve": {"core", "data", "explain", "metrics", "model", "models", "corpus", "train"},
     "report": {"core"},
     "recipes": LIBRARY | {"models", "data", "train"},
-    "cli": LIBRARY | {"models", "data", "doctor", "train", "report", "recipes"},
+    "cli": LIBRARY
+    | {"models", "data", "doctor", "train", "model", "corpus", "export", "serve", "report", "recipes"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -60,6 +66,8 @@ INSTANT = {
     "__init__.py",
     "core/errors.py",
     "train/options.py",
+    "train/config.py",
+    "corpus/mine_options.py",
     "recipes/__init__.py",
 }
 

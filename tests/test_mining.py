@@ -222,6 +222,7 @@ def test_distance_weighted_mining_draws_as_many_negatives_as_positives_by_distan
     assert sorted(i for i, _ in near) == sorted(i for i, _ in far) == some[:, 0].nonzero()[:, 0].tolist()
 
 
+@pytest.mark.slow
 def test_uniform_histogram_mining_draws_from_each_bin():
     x, y = batch_of(classes=2, each=6, width=3)
     mining = UniformHistogramMining(num_bins=3, positives_per_bin=9, negatives_per_bin=2)

@@ -16,8 +16,11 @@ _VERBS = {
     "compare": "mimetric.train.compare",
     "decompose": "mimetric.views",
     "evaluate": "mimetric.evaluation",
-    "fit": "mimetric.train.loop",
+    "fit": "mimetric.model",
     "information": "mimetric.views",
+    "load": "mimetric.model",
+    "MetricLearner": "mimetric.estimator",
+    "Model": "mimetric.model",
 }
 
 

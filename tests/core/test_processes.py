@@ -22,6 +22,10 @@ def test_every_process_has_value_and_gradient_of_all_rows(tmp_path, quick):
     for where, one in there.items():
         assert [name for name, given in one["cases"].items() if not close(given, alone[name])] == [], where
         assert one["mistake"].startswith("gathered: rows must hold as many numbers in every process"), where
+        assert (
+            f"gathered: sizes must be the rows of each of {where[0]} processes, 2 of process"
+            in one["mistake"]
+        )
     assert list(there[3, 0]["cases"]) == list(alone)
     made = {where: one["anchors"] for where, one in there.items()}
     assert made == {(2, 0): 5, (2, 1): 6, (3, 0): 3, (3, 1): 4, (3, 2): 4}

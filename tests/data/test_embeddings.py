@@ -244,3 +244,12 @@ def test_npz_needs_no_pyarrow_and_parquet_says_so(tmp_path):
     assert done.stdout.splitlines() == [
         "12", f"{table}: needs pyarrow: pip install 'mimetric[app]'; or write an npz file"
     ]  # fmt: skip
+
+
+@SAVES
+def test_without_a_label_a_row_is_unlabelled(tmp_path, save):
+    found = read_embeddings(save(tmp_path, embeddings=X[:4], labels=["b", "", "a", "b"], items=list("wxyz")))
+    assert (found.labels.tolist(), found.class_names) == ([1, -1, 0, 1], ("a", "b"))
+    assert found.items.tolist() == list("wxyz")
+    found = read_embeddings(save(tmp_path, embeddings=X[:4]), needed=["embeddings"])
+    assert (found.labels.tolist(), found.class_names) == ([-1] * 4, None)

@@ -323,3 +323,22 @@ def test_a_chain_is_its_steps():
 def test_mistakes(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_the_words_of_the_option_are_those_of_the_transforms():
+    from mimetric.train.options import AUGMENTATIONS
+
+    images = torch.randint(0, 256, (4, 3, 16, 12), dtype=torch.uint8)
+    for words in (*AUGMENTATIONS[1:], "turn, flip"):
+        assert (
+            transforms.augmentation(words, 16, 12)(images, torch.Generator().manual_seed(0)).shape
+            == images.shape
+        )
+    chain = transforms.augmentation("strong,erase", 16, 12)
+    assert [type(step).__name__ for step in chain.steps] == [
+        "RandomResizedCrop", "Flip", "ColorJitter", "Blur", "Erase"
+    ]  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"augmentation: words must be one of crop, flip, turn, .*, got 'none'"
+    ):
+        transforms.augmentation("none", 16, 12)

@@ -12,7 +12,9 @@ from mimetric.losses import (
     CosFaceLoss,
     CrossEntropyLoss,
     CutClasses,
+    SampledClasses,
     SoftTripleLoss,
+    keep_classes,
     own_classes,
 )
 
@@ -22,6 +24,26 @@ def test_one_process_has_all_classes():
     objective = ArcFaceLoss(4, 6)
     x, y = torch.randn(5, 4), torch.tensor([0, 5, -1, 2, 2])
     torch.testing.assert_close(CutClasses(objective, range(6), 6)(x, y), objective(x, y))
+
+
+def test_sides_add_up_also_around_a_share_of_the_classes():
+    torch.manual_seed(0)
+    objective = CosFaceLoss(4, 6)
+    x, y = torch.randn(5, 4), torch.tensor([0, 5, -1, 2, 2])
+    for cut in (CutClasses(each, range(6), 6) for each in (objective, SampledClasses(objective, share=1.0))):
+        torch.testing.assert_close(sum(cut.sides(x, y)), objective(x, y))
+        torch.testing.assert_close(cut(x, y), objective(x, y))
+
+
+def test_keeps_the_weights_of_some():
+    objective = ArcFaceLoss(4, 6)
+    before = objective.weight.detach().clone()
+    keep_classes(objective, range(2, 5))
+    assert torch.equal(objective.weight, before[2:5])
+    with pytest.raises(InputError, match=r"^keep_classes: 3 classes are fewer than processes; start fewer"):
+        keep_classes(objective, range(3, 3))
+    with pytest.raises(InputError, match=r"^CutClasses: CrossEntropyLoss needs more of each class"):
+        keep_classes(CrossEntropyLoss(4, 6), range(3))
 
 
 @pytest.mark.parametrize(("classes", "world"), [(10, 3), (3, 5), (1, 1), (7, 7)])

@@ -57,7 +57,36 @@ def test_words_that_differ_in_a_digit_hash_apart():
     )  # 2,000 balls into 16,384 bins: 1,884 expected
 
 
-@pytest.mark.parametrize("name", ["bag_of_words", "text_transformer:depth=2"])
+def piece_hash(piece):
+    total = sum(ord(c) * pow(1_000_003, i + 1, 2**31 - 1) for i, c in enumerate(piece)) % (2**31 - 1)
+    return total * 0x9E3779B1 // 2**16
+
+
+@given(texts, st.integers(1, 4))
+def test_pieces_are_a_plain_loop(given_texts, longest):
+    encoder = create_encoder(f"bag_of_words:buckets=50,channels=4,ngrams={longest}", (30,), None)
+    vectors = encoder[0].vectors.weight
+    for text, got in zip(given_texts, encoder(code_points(given_texts, 30))):
+        lower = re.sub("[A-Z]", lambda c: c[0].lower(), unicodedata.normalize("NFC", text)[:30])
+        found = []
+        for word in re.findall("[0-9a-z\x80-\U0010ffff]+", lower):
+            ended = f"\x01{word}\x01"
+            for length in range(1, longest + 1):
+                pieces = [ended[i : i + length] for i in range(len(ended) - length + 1)]
+                found += [vectors[piece_hash(p) % 50 + 1] for p in pieces if p != "\x01"]
+        torch.testing.assert_close(got, torch.stack(found).mean(0) if found else torch.zeros(4))
+
+
+def test_pieces_golden():
+    # Of "a b": a, b, and each with its ends: (a (a) a) b likewise; an end is the number 1.
+    encoder = create_encoder("bag_of_words:buckets=1000,channels=3,ngrams=3", (3,), None)
+    vectors = encoder[0].vectors.weight
+    pieces = ["a", "\x01a", "a\x01", "\x01a\x01", "b", "\x01b", "b\x01", "\x01b\x01"]
+    want = torch.stack([vectors[piece_hash(piece) % 1000 + 1] for piece in pieces]).mean(0)
+    torch.testing.assert_close(encoder(code_points(["a b", "B,A"], 3)), torch.stack([want, want]))
+
+
+@pytest.mark.parametrize("name", ["bag_of_words", "bag_of_words:ngrams=3", "text_transformer:depth=2"])
 def test_padding_says_nothing(name):
     encoder = create_encoder(name, (40,), 8)
     rows = ["Zürich", "東京", "a b", ""]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mimetric.report.page import render, write_report
-from sample_results import FINAL, LABELS, sample_results, without_validation
+from sample_results import FINAL, LABELS, sample_examples, sample_results, without_validation
 
-VOID = {"meta", "br", "hr", "img", "input", "link"}
+VOID = {"meta", "br", "hr", "img", "input", "link", "wbr"}
 
 
 class Outline(HTMLParser):
@@ -52,13 +52,17 @@ def test_every_tag_is_closed(seeds: int) -> None:
 
 
 def test_tells_its_story_in_order() -> None:
-    assert headings(render(sample_results())) == [
+    assert headings(render(sample_results(), None, sample_examples())) == [
         "Objectives",
         "Learning curves",
         "Information about the class",
         "Spread and tight classes",
-        "Tightness and contrast",
+        "Tightness against contrast",
         "What is found",
+        "Map of the embeddings",
+        "Classes beside classes",
+        "Pairs of one class, pairs of two",
+        "What is pulled and pushed",
         "Read with care",
         "Do it again",
     ]
@@ -82,20 +86,30 @@ def test_holds_table_charts_and_words() -> None:
         assert part in said
 
 
-def test_needs_no_network_and_no_script() -> None:
-    text = render(sample_results())
+def test_needs_no_network() -> None:
+    text = render(sample_results(), None, sample_examples())
     assert not re.search(r"https?:|//[a-z]|@import|url\(", text)
-    assert not {tag for tag, _ in Outline(text).tags} & {"script", "link", "img", "iframe"}
-    assert len(text.encode()) < 200_000
+    tags = Outline(text).tags
+    assert not {tag for tag, _ in tags} & {"link", "img", "iframe"}
+    assert [attrs for tag, attrs in tags if tag == "script"] == [{}]
+    assert len(text.encode()) < 300_000
+
+
+def test_every_section_is_reached_from_the_top_and_no_other() -> None:
+    for examples in (None, sample_examples()):
+        tags = Outline(render(sample_results(), None, examples)).tags
+        links = [str(attrs["href"])[1:] for tag, attrs in tags if tag == "a"]
+        assert links == [attrs["id"] for tag, attrs in tags if tag == "section"]
 
 
 def test_names_from_users_are_escaped() -> None:
     results = sample_results({"<script>alert(1)</script>": (0.6, 50), 'a"b': (0.5, 50)})
     results["data"] |= {"name": "<x-name>", "note": "<x-note>", "spec": "npz:<x-spec>.npz"}
     results["environment"]["cpu"] = "<x-cpu>"
-    results["retrieval"]["queries"][0]["label"] = "<x-label>"
-    text = render(results)
-    assert not [tag for tag, _ in Outline(text).tags if tag == "script" or tag.startswith("x-")]
+    results["retrieval"]["queries"][0] |= {"label": "<x-label>", "text": "<x-text>"}
+    examples = sample_examples(results["objectives"], text="<x-text>")
+    text = render(results, None, examples)
+    assert [tag for tag, _ in Outline(text).tags if tag == "script" or tag.startswith("x-")] == ["script"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
@@ -118,7 +132,9 @@ def test_missing_metrics_leave_a_readable_page() -> None:
     assert "None" not in text
     assert "recall@1 on test items" in text
     assert "Not measured while training" in text
-    assert not {"Spread and tight classes", "Tightness and contrast", "What is found"} & set(headings(text))
+    assert not {"Spread and tight classes", "Tightness against contrast", "What is found"} & set(
+        headings(text)
+    )
 
 
 def test_results_from_before_information_was_measured() -> None:
@@ -141,9 +157,25 @@ def test_pictures_are_held_once_and_referred_to(tmp_path: Path) -> None:
     assert [attrs["id"] for tag, attrs in tags if tag == "image"] == [f"row-{row}" for row in rows]
     assert all(str(attrs["href"]).startswith("data:image/png;") for tag, attrs in tags if tag == "image")
     uses = [attrs["href"] for tag, attrs in tags if tag == "use"]
-    assert uses == ["#row-0", "#row-10", "#row-11", "#row-12"] * len(FINAL)
+    shown = [str(use) for use in uses if str(use).startswith("#row-")]
+    assert sorted(shown) == sorted(["#row-0", "#row-10", "#row-11", "#row-12"] * len(FINAL))
     labels = [attrs["title"] for _, attrs in tags if attrs.get("class") == "label"]
     assert len(labels) == len(FINAL) * (6 * len(LABELS) - len(rows))
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"{}", b"[1]", b'{"classes": [1], "items": [], "models": {"a": {}}}', b"\xff"]
+)
+def test_broken_examples_leave_a_page_without_them(tmp_path: Path, broken: bytes) -> None:
+    (tmp_path / "examples.json").write_bytes(broken)
+    write_report(sample_results(), tmp_path / "report.html")
+    assert "Map of the embeddings" not in headings((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def test_one_objective_is_not_called_the_best() -> None:
+    text = render(sample_results({"supcon": (0.6, 50)}, seeds=1))
+    assert not [attrs for _, attrs in Outline(text).tags if "best" in str(attrs.get("class")).split()]
+    assert "highest mean" not in text
 
 
 def test_a_broken_picture_file_leaves_labels(tmp_path: Path) -> None:

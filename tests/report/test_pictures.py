@@ -20,7 +20,7 @@ def stored(folder: Path, **arrays: Any) -> Path:
 
 def opened(picture: Picture) -> Image.Image:
     head, _, data = picture.uri.partition(",")
-    assert head == "data:image/png;base64"
+    assert head == f"data:image/{'png' if picture.tiny else 'jpeg'};base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 

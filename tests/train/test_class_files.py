@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mimetric.core.errors import InputError
 from mimetric.losses import own_classes
-from mimetric.train.class_files import load_classes, save_classes
+from mimetric.train.class_files import load_classes, part_folder, remove_other_parts, save_classes
 
 WEIGHT = torch.randn(23, 4, generator=torch.Generator().manual_seed(0))
 MOMENT = torch.arange(23)
@@ -67,3 +67,17 @@ def test_an_empty_folder_and_rows_that_do_not_fit(tmp_path):
     ):
         save_classes(tmp_path, {"weight": WEIGHT}, range(5))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("saved", ["../7-2", "7", "7-2/..", 7, None, "a-b"])
+def test_a_save_is_named_by_two_numbers(tmp_path, saved):
+    with pytest.raises(InputError, match="classes must be STEP-PROCESSES, two numbers, got"):
+        part_folder(tmp_path, "state", saved)
+
+
+def test_other_saves_are_deleted(tmp_path):
+    for name in ("state-classes-5-2", "weights-classes-7-2", "state-classes-7-3", "mine"):
+        (tmp_path / name).mkdir()
+        save_classes(tmp_path / name, {"weight": WEIGHT}, range(23))
+    remove_other_parts(tmp_path, "7-2")
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["mine", "weights-classes-7-2"]

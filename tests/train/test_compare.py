@@ -61,7 +61,7 @@ def test_results_json_is_what_is_returned_and_has_the_agreed_keys(done):
     assert json.loads((out / "results.json").read_text()) == found
     assert list(found) == [
         "schema_version", "data", "settings", "environment", "objectives", "baselines", "curves", "information",
-        "retrieval",
+        "tuning", "retrieval",
     ]  # fmt: skip
     assert found["schema_version"] == 1
     assert list(found["objectives"]) == ["cross-entropy", "supcon:temperature=0.2"]
@@ -163,8 +163,12 @@ def test_retrieval_examples_and_their_pictures(done):
     examples = found["retrieval"]
     assert set(examples["neighbors"]) == set(found["objectives"])
     assert {item["row"] for item in examples["queries"]} <= set(data.split.test.tolist())
-    assert len({item["label"] for item in examples["queries"]}) == len(examples["queries"]) == 8
-    rows = {item["row"] for item in examples["queries"]}
+    drawn = examples["queries"][: examples["drawn"]]
+    assert len({item["label"] for item in drawn}) == len(drawn) == 8
+    assert {len(ranks) for ranks in examples["first_right"].values()} == {len(examples["queries"])}
+    shown = json.loads((out / "examples.json").read_text())
+    assert set(shown["models"]) == set(found["objectives"])
+    rows = {item["row"] for item in (*examples["queries"], *shown["items"])}
     for lists in examples["neighbors"].values():
         for query, near in zip(examples["queries"], lists):
             assert query["row"] not in {item["row"] for item in near}
@@ -216,6 +220,7 @@ def test_the_same_again_is_the_same(done, tmp_path):
     assert again["curves"] == found["curves"]
 
 
+@pytest.mark.slow
 def test_validation_chooses_the_reported_step(tmp_path):
     found = compare(options(tmp_path, select="validation", steps=9, epochs=None, probes=3, seeds=1))
     with (tmp_path / "results.csv").open(newline="") as file:
@@ -249,7 +254,7 @@ def test_a_crash_at_the_end_leaves_the_finished_runs(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         compare(options(tmp_path, seeds=1))
     assert sorted(path.name.partition("-")[0] for path in tmp_path.iterdir()) == [
-        "checkpoints", "results.csv", "split",
+        "checkpoints", "results.csv", "run.toml", "split",
     ]  # fmt: skip
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
 

@@ -87,7 +87,8 @@ def whole(words, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     assert finish(start(words, out), out)[0] == 0
     assert sorted(file.name for file in out.iterdir() if file.suffix not in (".safetensors", ".npz")) == [
-        "metrics.jsonl", "results.csv", "results.json", "settings.json"
+        "README.md", "examples.json", "metrics.jsonl", "report.html", "results.csv", "results.json", "run.toml",
+        "settings.json",
     ]  # fmt: skip
     return outcome(out)
 

@@ -25,6 +25,11 @@ from mimetric.train.options import CompareOptions, FitOptions
         ({"weight_decay": -1.0}, "weight_decay must be a number from 0 up, got -1.0; try 0.0001"),
         ({"encoder": "cnov"}, "encoder: unknown name 'cnov'; did you mean conv"),
         ({"precision": "fp8"}, "precision: unknown value 'fp8'; choose from no, bf16, fp16"),
+        ({"augment": "crop,flp"}, "augment: unknown value 'flp'; did you mean flip"),
+        ({"augment": "none,flip"}, "augment: none stands alone, got none,flip; leave it out"),
+        ({"workers": -1}, "workers must be a whole number, at least 0, got -1; try 0"),
+        ({"class_share": 0.0}, "class_share must lie above 0 and be at most 1, got 0.0; try 0.1"),
+        ({"cut_classes": True, "precision": "fp16"}, "cut_classes: not with precision fp16"),
         ({"sampler": "x"}, "sampler: unknown value 'x'; choose from class-balanced, random"),
     ],
 )

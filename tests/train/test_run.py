@@ -139,6 +139,7 @@ def test_in_a_thread_signals_are_left_alone(tmp_path):
     assert found
 
 
+@pytest.mark.slow
 def test_patience_ends_it(tmp_path):
     """Recall@1 on validation cannot rise for ever."""
     found = train(replace(OPTIONS, epochs=60, patience=2, out=tmp_path / "run"))
@@ -195,6 +196,7 @@ def test_a_run_goes_on_with_its_own_options(done, changes, message):
         train(replace(TrainOptions(out=done[1]), **changes), resume=True)
 
 
+@pytest.mark.slow
 def test_those_it_began_with_may_be_said_again(done):
     train(replace(OPTIONS, out=done[1], bad_loss="skip"), resume=True)
 
@@ -237,7 +239,8 @@ def test_no_validation_rows(tmp_path, changes):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", [pytest.param("no", marks=pytest.mark.slow), "bf16"])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.slow
 def test_half_precision_trains_to_much_the_same(tmp_path, precision):
     options = replace(OPTIONS, epochs=6, precision=precision, out=tmp_path / "run")
     found = train(options)["objectives"]["supcon:temperature=0.2"]

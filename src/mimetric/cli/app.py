@@ -13,11 +13,18 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 import mimetric
 from mimetric import recipes
 from mimetric.cli.compare import compare
+from mimetric.cli.config import from_file
 from mimetric.cli.doctor import doctor
+from mimetric.cli.embed import embed
 from mimetric.cli.evaluate import evaluate
 from mimetric.cli.explain import explain
+from mimetric.cli.export import export
+from mimetric.cli.mine import mine
 from mimetric.cli.objectives import objectives
+from mimetric.cli.report import report
 from mimetric.cli.reproduce import about, reproduce_with
+from mimetric.cli.search import search
+from mimetric.cli.serve import serve
 from mimetric.cli.train import train
 from mimetric.core.errors import InputError
 
@@ -58,8 +65,22 @@ def command_line(tokens: Sequence[str] = ()) -> App:
         help="Which metric-learning objective fits your data, why it works, and what it costs.",
         version=mimetric.__version__,
         default_parameter=Parameter(negative=()),
+        config=from_file,
     )
-    for command in (compare, train, evaluate, doctor, explain, objectives):
+    for command in (
+        compare,
+        train,
+        evaluate,
+        doctor,
+        embed,
+        explain,
+        export,
+        mine,
+        objectives,
+        report,
+        search,
+        serve,
+    ):
         app.command(command)
     words = tokens[1:] if tokens[:1] == ["reproduce"] else []
     for name in takewhile(lambda word: not word.startswith("-"), words):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from mimetric.cli.config import ConfigFile
 from mimetric.cli.shared import AsJson
 from mimetric.train.options import EvaluateOptions
 
@@ -17,6 +18,7 @@ def evaluate(
     /,
     *,
     options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),
+    config: ConfigFile = None,  # noqa: ARG001 (for the parser: see from_file)
     as_json: AsJson = False,
 ) -> None:
     """Measure what a comparison trained, or any embeddings, with bootstrap intervals, and warn of what flatters them.
@@ -24,6 +26,7 @@ def evaluate(
     Args:
         source: The folder of mimetric train or compare, one of its checkpoints, or a file of embeddings: .npz or
             .parquet with embeddings (n, d), labels (n,) and, if you like, split, query, gallery and logits.
+        config: TOML file of options; flags go on top.
         as_json: Print one JSON object on stdout in place of the table.
     """
     from mimetric.evaluation import Evaluation

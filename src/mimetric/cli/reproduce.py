@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mimetric import recipes
+from mimetric.cli.config import ConfigFile
 from mimetric.cli.shared import AsJson
 from mimetric.core.errors import InputError
 from mimetric.core.files import writable_folder, write_whole
@@ -26,6 +27,7 @@ def reproduce_with(flags: type | None) -> Callable[..., None]:
         every: Annotated[bool, Parameter(name="--all")] = False,
         listed: Annotated[bool, Parameter(name="--list")] = False,
         out: Path | None = None,
+        config: ConfigFile = None,  # noqa: ARG001 (for the parser: see from_file)
         as_json: AsJson = False,
     ) -> None:
         """Measure the claims of papers, small and on real data, and judge them.
@@ -39,6 +41,7 @@ def reproduce_with(flags: type | None) -> Callable[..., None]:
             every: Run every recipe, and write docs/reproduced.md unless --quick.
             listed: Show name and claim of every recipe, and run none.
             out: File to write what was measured to, as markdown.
+            config: TOML file of the recipe's own options; flags go on top.
             as_json: Print what was measured on stdout, as one JSON object of recipes by name.
         """
         if listed:

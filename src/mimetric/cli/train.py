@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from mimetric.cli.config import ConfigFile
 from mimetric.cli.shared import AsJson, unused
 from mimetric.train.options import TrainOptions
 
@@ -15,6 +16,7 @@ from mimetric.train.options import TrainOptions
 def train(
     *,
     options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),
+    config: ConfigFile = None,  # noqa: ARG001 (for the parser: see from_file)
     resume: bool = False,
     as_json: AsJson = False,
 ) -> None:
@@ -25,6 +27,7 @@ def train(
     written over: without --out the next is runs/train-2.
 
     Args:
+        config: TOML file of options, such as the run.toml that every run writes; flags go on top.
         resume: Go on with the run in --out, with the options it began with.
         as_json: Print the content of results.json on stdout in place of the table.
     """

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .processes import world_size
+from .processes import sharing, world_size
 from .reduce import Near
 from .terms import Sums
 
@@ -31,7 +31,8 @@ def class_parallel() -> Iterator[None]:
     """
     before = _parallel.set(True)
     try:
-        yield
+        with sharing(False):
+            yield
     finally:
         _parallel.reset(before)
 

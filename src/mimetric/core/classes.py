@@ -35,7 +35,14 @@ class Classes:
     listed when it is at hand.
     """
 
-    def __init__(self, labels: Tensor, other_labels: Tensor, ids: Tensor, other_ids: Tensor | None) -> None:
+    def __init__(
+        self,
+        labels: Tensor,
+        other_labels: Tensor,
+        ids: Tensor,
+        other_ids: Tensor | None,
+        longest: int | None = None,
+    ) -> None:
         # Unlabelled rows are no positives of one another: each is a class of its own instance.
         labels = torch.where(labels == UNLABELLED, _NOWHERE + ids, labels)
         if other_ids is not None:
@@ -44,7 +51,9 @@ class Classes:
         self._first = torch.searchsorted(in_order, labels)
         self._size = torch.searchsorted(in_order, labels, right=True) - self._first
         self._ids, self._other_ids = ids, other_ids
-        self.longest = max(1, int(self._size.max())) if len(labels) else 1
+        if longest is None:  # an accelerator waits
+            longest = int(self._size.max()) if len(labels) else 1
+        self.longest = max(1, longest)
 
     def of(self, block: slice) -> ClassRuns:
         first, size = self._first[block, None], self._size[block, None]

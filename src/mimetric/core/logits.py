@@ -172,7 +172,8 @@ def _of_classifier(
 
     return pair_sums(
         where, rows, labels, columns, torch.arange(len(weight), device=weight.device),
-        push=LogSumExp(1.0), sides=near_and_far, tensors=more, similarity="dot", pairing=pairing,
+        push=LogSumExp(1.0), sides=near_and_far, tensors=more, similarity="dot", per_class=1,
+        pairing=pairing,
     )  # fmt: skip
 
 

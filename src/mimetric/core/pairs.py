@@ -11,7 +11,7 @@ What has no near-and-far form is a function of whole rows of similarities: :func
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, cast
 
@@ -89,6 +89,7 @@ def pair_sums(
     tensors: tuple[Tensor, ...] = (),
     similarity: Similarity = "cosine",
     rows: tuple[Tensor, Tensor | None] | None = None,
+    per_class: int | None = None,
     pairing: Pairing = Pairing(),
 ) -> PairSums:
     r"""A loss from an anchor's positives, one by one, and its negatives, summed.
@@ -108,13 +109,15 @@ def pair_sums(
             column of them beside a 1 in the references, under the dot product.
         similarity: the loss's own.
         rows: what minings measure angles between, where embeddings and references are lifted already.
+        per_class: at most so many references are of one class, where that is known, as of class weights; else it is
+            read off the labels, for which an accelerator waits.
         pairing: options that all pair losses share.
     """
     data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
     measured = (data[0], data[2]) if rows is None else rows
     mined = None if pairing.mining is None else Mined(pairing.mining, *measured)
     form = NearFar(push, sides, mined)
-    return PairSums(where, form, *data, tensors, similarity, pairing)
+    return PairSums(where, form, *data, tensors, similarity, pairing, per_class=per_class)
 
 
 def over_anchors(
@@ -237,6 +240,7 @@ class PairSums:
     tensors: tuple[Tensor, ...]
     similarity: Similarity
     pairing: Pairing
+    per_class: int | None = field(default=None, kw_only=True)
 
     def total(self) -> Tensor:
         """Tightness + contrast, a scalar (or one for each anchor): value and gradient in one pass over the pairs."""
@@ -310,7 +314,7 @@ class PairSums:
             return Related.by_matrix(self.pairing.related.to(self.labels.device), ids, other_ids)
         if self.labels.ndim == 2:
             return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
-        return Classes(self.labels, self.reference_labels, ids, other_ids)
+        return Classes(self.labels, self.reference_labels, ids, other_ids, self.per_class)
 
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""

@@ -33,7 +33,7 @@ from .errors import InputError
 _sharing = ContextVar("sharing", default=False)
 
 
-def gathered(*rows: Tensor) -> tuple[Tensor, ...]:
+def gathered(*rows: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ...]:
     """The rows of all processes, in order of rank; all processes of the default group call it together.
 
     The gradient of what comes back is added up over processes and handed to the rows where they are from.
@@ -42,11 +42,13 @@ def gathered(*rows: Tensor) -> tuple[Tensor, ...]:
         rows: tensors (n, ...) on one device; n may differ between processes, also be 0, and between tensors.  A step
             gathers all that the loss takes for each row: embeddings, labels, ids, weights, the rows of another view.
             Not what every process has already: class weights, a memory bank.
+        sizes: how many rows each process has, the same for all tensors, where every process knows it.  None: the
+            numbers are exchanged and read, for which an accelerator waits once a call.
 
     Returns:
-        A tensor (N, ...) for each; N is the sum of the n.  They are read, for which an accelerator waits once a call.
+        A tensor (N, ...) for each; N is the sum of the n.
     Raises:
-        InputError: rows of one process hold more numbers than those of another.
+        InputError: rows of one process hold more numbers than those of another, or are not as many as `sizes` says.
 
     >>> z, y = torch.randn(4, 2), torch.tensor([0, 0, 1, 1])
     >>> z, y = gathered(z, y)  # a single process: the same tensors
@@ -54,26 +56,27 @@ def gathered(*rows: Tensor) -> tuple[Tensor, ...]:
     if world_size() > 1:
         rows = tuple(
             cast(Tensor, _Gathered.apply(each, sizes))  # type: ignore[no-untyped-call]
-            for each, sizes in zip(rows, _sizes(rows))
+            for each, sizes in zip(rows, _sizes(rows) if sizes is None else _told(rows, sizes))
         )
     return rows
 
 
 @contextmanager
-def sharing() -> Iterator[None]:
+def sharing(divided: bool = True) -> Iterator[None]:
     """Inside, processes that have the same batch divide the work of its loss; the result is the same.
 
     All processes call the loss together, on the rows that :func:`gathered` gave all of them.  Each makes the blocks of
     its share of the anchors; value and counts are added up.  Without it, in losses that do not run on the pair
     engine's blocks (swapped triplets, quadruplets), and where no gradient is wanted, each process does all of the work.
     A gradient for what was not gathered is that of the share, times w: the mean over processes is the whole.
+    ``sharing(False)`` inside it ends it: where references differ, each process needs all anchors.
 
     >>> from mimetric.losses import supcon_loss
     >>> z, y = gathered(torch.eye(4), torch.tensor([0, 0, 1, 1]))
     >>> with sharing():
     ...     loss = supcon_loss(z, y)
     """
-    before = _sharing.set(True)
+    before = _sharing.set(divided)
     try:
         yield
     finally:
@@ -126,6 +129,15 @@ def any_process(flag: bool, device: torch.device) -> bool:
     told = torch.tensor(float(flag), device=device)
     dist.all_reduce(told, dist.ReduceOp.MAX)
     return bool(told)
+
+
+def wait_for_all() -> None:
+    """Go on once every process has come here.
+
+    >>> wait_for_all()  # one process: at once
+    """
+    if world_size() > 1:
+        dist.barrier()
 
 
 def world_size() -> int:
@@ -182,6 +194,18 @@ def _sizes(rows: Sequence[Tensor]) -> list[list[int]]:
                     f"{dist.get_rank()} and {other} in process {process}"
                 )
     return [[theirs[i][0] for theirs in found] for i in range(len(rows))]
+
+
+def _told(rows: Sequence[Tensor], sizes: Sequence[int]) -> list[list[int]]:
+    """The same, as the caller knows it."""
+    rank = dist.get_rank()
+    for each in rows:
+        if len(sizes) != world_size() or sizes[rank] != len(each):
+            raise InputError(
+                f"gathered: sizes must be the rows of each of {world_size()} processes, {len(each)} of process {rank}, "
+                f"got {list(sizes)}"
+            )
+    return [list(sizes)] * len(rows)
 
 
 class _Gathered(torch.autograd.Function):

@@ -5,6 +5,7 @@ Nothing in a file can run code when it is read: pickled arrays are refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mimetric.core.errors import InputError, did_you_mean
 from mimetric.data.parquet import array_of, is_text, read_table
 from mimetric.data.splits import TEST
 
-COLUMNS = ("embeddings", "labels", "ids", "split", "query", "gallery", "logits")
+COLUMNS = ("embeddings", "labels", "ids", "items", "split", "query", "gallery", "logits")
 Columns = dict[str, NDArray[Any]]
 
 
@@ -27,23 +28,27 @@ class EmbeddedSet:
     """What a file holds, checked; optional columns that it has not are None."""
 
     embeddings: NDArray[Any]  # (n, d) floating point, finite
-    labels: NDArray[np.int64]  # (n,) integers as they were, or the places of strings in class_names
+    labels: NDArray[
+        np.int64
+    ]  # (n,) integers as they were, or the places of strings in class_names; -1 unlabelled
     class_names: tuple[str, ...] | None  # of labels that were strings, sorted
     ids: NDArray[Any] | None  # (n,) integers or strings
+    items: NDArray[Any] | None  # (n,) strings, what people see of the rows
     split: NDArray[np.int64] | None  # (n,) 0 train, 1 validation, 2 test
     query: NDArray[np.bool_] | None  # (n,) with gallery: both or neither, and no row is both
     gallery: NDArray[np.bool_] | None
     logits: NDArray[Any] | None  # (n, C) of a classifier over classes 0..C-1
 
 
-def read_embeddings(path: Path) -> EmbeddedSet:
+def read_embeddings(path: Path, *, needed: Sequence[str] = ("embeddings", "labels")) -> EmbeddedSet:
     """Read a file of embeddings and check every row of it.
 
     Columns of a Parquet file, or arrays of an npz file:
 
     - `embeddings` (n, d) numbers; in Parquet a list in each row, of any list type;
-    - `labels` (n,) integers (-1 is unlabelled) or strings;
+    - `labels` (n,) integers (-1 is unlabelled) or strings (the empty one is);
     - `ids` (n,), optional: names of the rows, integers or strings;
+    - `items` (n,), optional: what people see of the rows, such as their texts;
     - `split` (n,), optional: 0 train, 1 validation, 2 test; the test is what is evaluated;
     - `query` and `gallery` (n,) bool, optional: queries are searched among the gallery.  No row is both; rows that
       are neither are left out; of one column alone the other is the rest.  Without them the set is searched
@@ -51,6 +56,10 @@ def read_embeddings(path: Path) -> EmbeddedSet:
     - `logits` (n, C), optional: of a classifier whose column c is for the integer label c.
 
     Other columns are not read.
+
+    Args:
+        path: .npz or .parquet.
+        needed: columns without which it is an error; without labels all rows are unlabelled.
 
     Raises:
         InputError: in one line with file, column and row, whatever is wrong.
@@ -65,7 +74,7 @@ def read_embeddings(path: Path) -> EmbeddedSet:
             f"{path}: embeddings are read from .npz or .parquet files, got {path.suffix or 'no suffix'}"
         )
     try:
-        return _checked(reader(path))
+        return _checked(reader(path, needed))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except MemoryError:
@@ -74,7 +83,7 @@ def read_embeddings(path: Path) -> EmbeddedSet:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _npz(path: Path) -> Columns:
+def _npz(path: Path, needed: Sequence[str]) -> Columns:
     damaged = "is no npz file, or a damaged one; write it by numpy.savez"
     try:
         file = np.load(path, allow_pickle=False)
@@ -84,7 +93,7 @@ def _npz(path: Path) -> Columns:
         raise InputError("is an npy file, one array alone; write embeddings and labels by numpy.savez")
     columns = {}
     with file:
-        _check_names(file.files)
+        _check_names(file.files, needed)
         for name in (name for name in COLUMNS if name in file.files):
             try:
                 columns[name] = file[name]
@@ -93,9 +102,9 @@ def _npz(path: Path) -> Columns:
     return columns
 
 
-def _parquet(path: Path) -> Columns:
+def _parquet(path: Path, needed: Sequence[str]) -> Columns:
     def wanted(held: list[str]) -> list[str]:
-        _check_names(held)
+        _check_names(held, needed)
         return [name for name in COLUMNS if name in held]
 
     table = read_table(path, wanted)
@@ -103,8 +112,8 @@ def _parquet(path: Path) -> Columns:
     return {name: array.astype(str) if is_text(array) else array for name, array in arrays.items()}
 
 
-def _check_names(held: list[str]) -> None:
-    missing = [name for name in ("embeddings", "labels") if name not in held]
+def _check_names(held: list[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in held]
     if not missing:
         return
     if "x" in held or "x_train" in held:
@@ -113,7 +122,7 @@ def _check_names(held: list[str]) -> None:
         )
     near = next((hint for word in held if (hint := did_you_mean(word, missing)).startswith("did")), "")
     raise InputError(
-        f"must hold embeddings and labels, has no {' and no '.join(missing)}; it holds "
+        f"must hold {' and '.join(needed)}, has no {' and no '.join(missing)}; it holds "
         f"{', '.join(held[:6]) or 'nothing'}" + (f"; {near}" if near else "")
     )
 
@@ -121,14 +130,17 @@ def _check_names(held: list[str]) -> None:
 def _checked(columns: Columns) -> EmbeddedSet:
     embeddings = _numbers("embeddings", columns["embeddings"])
     n = len(embeddings)
-    labels, class_names = _labels(columns["labels"], n)
-    ids, logits = columns.get("ids"), columns.get("logits")
-    if ids is not None:
-        _check_length("ids", ids, n)
+    labels, class_names = _labels(columns.get("labels", np.full(n, -1)), n)
+    ids, items, logits = (columns.get(name) for name in ("ids", "items", "logits"))
+    for name in ("ids", "items"):
+        if name in columns:
+            _check_length(name, columns[name], n)
     if logits is not None:
         logits = _logits(logits, labels, class_names)
     query, gallery = _marks(columns, n)
-    return EmbeddedSet(embeddings, labels, class_names, ids, _split(columns, n), query, gallery, logits)
+    return EmbeddedSet(
+        embeddings, labels, class_names, ids, items, _split(columns, n), query, gallery, logits
+    )
 
 
 def _numbers(name: str, x: NDArray[Any]) -> NDArray[Any]:
@@ -153,7 +165,8 @@ def _labels(labels: NDArray[Any], n: int) -> tuple[NDArray[np.int64], tuple[str,
         labels = np.char.decode(labels, "utf-8", "replace")
     if labels.dtype.kind == "U":
         names, index = np.unique(labels, return_inverse=True)
-        return index.astype(np.int64), tuple(names.tolist())
+        unlabelled = int(len(names) > 0 and names[0] == "")  # the first of all, in order
+        return index.astype(np.int64) - unlabelled, tuple(names[unlabelled:].tolist())
     if labels.dtype.kind not in "biu":
         raise InputError(
             f"labels must hold integers or strings, got {labels.dtype}: a class is a name, not a quantity; "

@@ -122,6 +122,7 @@ def labelled(name: str, source: Source, reading: Reading = Reading(), *, seed: i
         found = decoded(samples, reading.size, skip=reading.skip)
         source = source.kept(found.good, f"pictures left out as unreadable: {found.reasons()}")
         x, items, folder = found.x, samples.names[found.good], samples.folder
+        x.flags.writeable = False  # so that mimetric.data.stored may read the file in its place
     elif samples.dtype.kind == "O":
         items, x = samples, code_points(samples, reading.length)
         if cut := sum(len(text) > reading.length for text in samples):

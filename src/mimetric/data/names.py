@@ -7,7 +7,12 @@ whose they are.
 Spellings that differ in case or form of characters alone count once.  One that names two classes, as Thai is a
 language and a script, belongs to the one that most languages call so; where none does it is left out, and so are
 classes with one spelling and what is longer than 48 characters.  With babel 2.18 there are 135,139 spellings of 1,474
-classes, 744 of them tested; cosine of character n-grams (1 to 3) finds the right class for 50% of queries.
+classes, 744 of them tested.
+
+How often the nearest other name is of the same class depends on how many are searched, as a class has 92 names on
+average: cosine of counts of character n-grams (1 to 3, in lower case) is right for 51% of queries among all 68,597
+tested names, for 44% among 20,000 of them, 38% among 10,000 and 33% among 5,000 (n-grams of 2 and 3: 50, 37, 37, 29%).
+Figures compare at one number of rows only; `mimetric evaluate` searches all.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ the images.  No torchvision; decoding is elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import log, pi
 from typing import Literal, get_args
 
 import torch
@@ -264,6 +264,37 @@ class Affine(Transform):
         value, padding = self.value or 0.0, "border" if self.value is None else "zeros"
         grid = F.affine_grid(back, list(x.shape), align_corners=False)
         return F.grid_sample(x - value, grid, padding_mode=padding, align_corners=False) + value
+
+
+def augmentation(words: str, height: int, width: int) -> Transform:
+    """The transforms that words stand for, one after the other, for images of that size.
+
+    ======  ============================================================================================
+    crop    a rectangle of 16% to 100% of the area, scaled back (Musgrave et al. 2020, arXiv:2003.08505)
+    flip    left and right exchanged, half of the time
+    turn    turned by up to 10 degrees, moved and sheared by up to a tenth, scaled by 0.9 to 1.1
+    jitter  brightness, contrast and saturation by up to 40%, hue by up to 10% (Chen et al. 2020, arXiv:2002.05709)
+    blur    Gaussian of 0.1 to 2 pixels, half of the time (the same)
+    erase   a rectangle of 2% to 33% of the area painted black, half of the time (Zhong et al. 2017, arXiv:1708.04896)
+    strong  crop, flip, jitter and blur
+    ======  ============================================================================================
+
+    >>> augmentation("crop,flip", 28, 28)(torch.rand(4, 1, 28, 28)).shape
+    torch.Size([4, 1, 28, 28])
+    """
+    named: dict[str, tuple[Transform, ...]] = {
+        "crop": (RandomResizedCrop(height, width, area=(0.16, 1.0)),),
+        "flip": (Flip(),),
+        "turn": (Affine(angle=pi / 18, scale=(0.9, 1.1), shear=0.1, move=0.1, value=None),),
+        "jitter": (ColorJitter(0.4, 0.4, 0.4, 0.1),),
+        "blur": (Blur(),),
+        "erase": (Erase(),),
+    }
+    named["strong"] = tuple(step for word in ("crop", "flip", "jitter", "blur") for step in named[word])
+    chosen = [word.strip() for word in words.split(",")]
+    for word in chosen:
+        check_choice("augmentation", "words", word, tuple(named))
+    return Chain(*(step for word in chosen for step in named[word]))
 
 
 def turn_hue(x: Tensor, turn: Tensor) -> Tensor:

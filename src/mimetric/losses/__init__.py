@@ -53,7 +53,7 @@ from .comp_sum import (
     smooth_adversarial_comp_sum_loss,
 )
 from .contrast import NTXentLoss, SNCALoss, SupConLoss, nt_xent_loss, snca_loss, supcon_loss
-from .cut_classes import CutClasses, own_classes
+from .cut_classes import CutClasses, keep_classes, own_classes
 from .decoupled import DecoupledLoss, decoupled_loss
 from .distill import KLDistillationLoss, MarginMSELoss, kl_distillation_loss, margin_mse_loss
 from .divergence import (
@@ -431,6 +431,7 @@ __all__ = [
     "icnn_loss",
     "icnn_score",
     "intra_pair_variance_loss",
+    "keep_classes",
     "kl_distillation_loss",
     "koleo_loss",
     "lambdarank_loss",

@@ -54,7 +54,7 @@ class AgainstClasses:
 
     def number(self, given: Number) -> Tensor:
         """An option as a tensor like the rows, with its gradient if it is one."""
-        return torch.as_tensor(given, dtype=self.rows.dtype, device=self.rows.device)
+        return given.to(self.rows) if isinstance(given, Tensor) else self.rows.new_full((), given)
 
     def of_rows(self, margin: Number) -> Tensor:
         """A margin of all rows () or, from one for each class, of each row (n,); an unlabelled one takes any."""
@@ -104,7 +104,7 @@ class AgainstClasses:
         return pair_sums(
             self.where, normalized(self.rows) * scale, self.labels, normalized(self.weight), self.class_of_each,
             push=FullPrecision(push), sides=sides, tensors=(margin, scale, penalty), similarity="dot",
-            pairing=self.pairing,
+            per_class=self.centers, pairing=self.pairing,
         )  # fmt: skip
 
 

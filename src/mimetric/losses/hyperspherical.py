@@ -79,7 +79,7 @@ def hyperspherical_loss(
 
     return pair_sums(
         where, rows, labels, unit, torch.arange(len(unit), device=unit.device),
-        push=LogSumExp(scale), sides=sides, similarity="dot", pairing=pairing,
+        push=LogSumExp(scale), sides=sides, similarity="dot", per_class=1, pairing=pairing,
     )  # fmt: skip
 
 

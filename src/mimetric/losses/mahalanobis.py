@@ -182,7 +182,7 @@ def max_mahalanobis_softmax_loss(
 
     return pair_sums(
         where, rows, labels, scaled, torch.arange(len(scaled), device=scaled.device),
-        push=LogSumExp(1.0), sides=sides, similarity="negative_squared_euclidean", pairing=pairing,
+        push=LogSumExp(1.0), sides=sides, similarity="negative_squared_euclidean", per_class=1, pairing=pairing,
     )  # fmt: skip
 
 

@@ -151,7 +151,8 @@ def _multiplied_softmax(batch: AgainstClasses, margin: int, lam: Number) -> Pair
 
     return pair_sums(
         batch.where, batch.rows, batch.labels, batch.weight, batch.class_of_each,
-        push=FullPrecision(LogSumExp(1.0)), sides=sides, tensors=(lengths,), similarity="dot", pairing=batch.pairing,
+        push=FullPrecision(LogSumExp(1.0)), sides=sides, tensors=(lengths,), similarity="dot", per_class=batch.centers,
+        pairing=batch.pairing,
     )  # fmt: skip
 
 

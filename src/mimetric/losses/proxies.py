@@ -77,7 +77,7 @@ def proxy_nca_loss(
 
     return pair_sums(
         where, normalized(batch.rows) * scale, batch.labels, normalized(batch.weight), batch.class_of_each,
-        push=FullPrecision(LogSumExp(1.0)), sides=sides, similarity="dot", pairing=pairing,
+        push=FullPrecision(LogSumExp(1.0)), sides=sides, similarity="dot", per_class=batch.centers, pairing=pairing,
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def cross_entropy_loss(
         return (1 - label_smoothing) * tightness - label_smoothing * smoothing, contrast
 
     return pair_sums(
-        where, embeddings, labels, weight, _numbers(weight),
+        where, embeddings, labels, weight, _numbers(weight), per_class=1,
         push=LogSumExp(1.0), sides=sides, tensors=(average,), similarity="dot", pairing=pairing,
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def center_loss(
         return torch.where(near.count > 0, distance, 0), tightness + contrast
 
     return pair_sums(
-        where, rows, labels, weight, _numbers(weight),
+        where, rows, labels, weight, _numbers(weight), per_class=1,
         push=LogSumExp(1.0), sides=sides, tensors=(distance,), similarity="dot", pairing=pairing,
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def normalized_softmax_loss(
     weight = check_rows(where, "weight", weight)
     check_classes(where, labels, len(weight))
     return pair_sums(
-        where, embeddings, labels, weight, _numbers(weight),
+        where, embeddings, labels, weight, _numbers(weight), per_class=1,
         push=LogSumExp(1 / temperature), sides=_softmax(temperature), pairing=pairing,
     )  # fmt: skip
 

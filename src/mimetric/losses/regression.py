@@ -53,7 +53,7 @@ def p2s_grad_loss(embeddings: Any, labels: Any, weight: Any, *, pairing: Pairing
 
     return pair_sums(
         where, embeddings, labels, weight, torch.arange(len(weight), device=weight.device),
-        push=Square(), sides=sides, pairing=pairing,
+        push=Square(), sides=sides, per_class=1, pairing=pairing,
     )  # fmt: skip
 
 

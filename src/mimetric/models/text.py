@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimetric.models.layers import Attention, head, text_length
@@ -32,9 +33,14 @@ def texts_of(rows: Tensor) -> list[str]:
 
 
 def bag_of_words(
-    shape: Sequence[int], width: int | None, *, buckets: int = 16384, channels: int = 128
+    shape: Sequence[int],
+    width: int | None,
+    *,
+    buckets: int = 16384,
+    channels: int = 128,
+    ngrams: int | None = None,
 ) -> nn.Module:
-    """The mean of one learned vector for each word, whatever their order.
+    """The mean of one learned vector for each word, or for each piece of a word, whatever their order.
 
     A word is a run of ASCII letters, in either case, digits, and whatever lies beyond ASCII.  Words are hashed: any
     word has a vector, and two words share one with probability 1 / `buckets`.
@@ -44,8 +50,11 @@ def bag_of_words(
         width: of the embeddings; None gives the mean.
         buckets: how many vectors.
         channels: numbers in a vector.
+        ngrams: in place of words, all pieces of 1 to so many characters of theirs, of which the ends of a word count as
+            one; 3 finds words that are spelled alike, and learns which letters stand for which in another script.
 
-    Reference: Joulin et al., 2017, arXiv:1607.01759 (without n-grams).
+    Reference: Joulin et al., 2017, arXiv:1607.01759; pieces: Bojanowski et al., 2017, arXiv:1607.04606 (who add them to
+    words, and begin at 3 characters).
 
     >>> from mimetric.data.texts import code_points
     >>> encoder = bag_of_words((12,), None)
@@ -54,7 +63,8 @@ def bag_of_words(
     (True, False)
     """
     text_length("bag_of_words", shape)
-    return nn.Sequential(_WordMean(buckets, channels), *head(channels, width))
+    mean = _WordMean(buckets, channels) if ngrams is None else _PieceMean(buckets, channels, ngrams)
+    return nn.Sequential(mean, *head(channels, width))
 
 
 def text_transformer(
@@ -99,14 +109,45 @@ class _WordMean(nn.Module):
         return found.sum(1) / held.sum(1, keepdim=True).clamp(min=1)  # type: ignore[no-any-return]
 
 
+class _PieceMean(nn.Module):
+    """The vectors of the pieces of 1 to `longest` characters; number 0 is none's."""
+
+    def __init__(self, buckets: int, channels: int, longest: int) -> None:
+        super().__init__()
+        self.vectors, self.longest = nn.Embedding(buckets + 1, channels), longest
+
+    def forward(self, rows: Tensor) -> Tensor:
+        hashes, held = _pieces(_used(rows), self.longest)
+        which = torch.where(held, hashes % (self.vectors.num_embeddings - 1) + 1, 0)
+        return F.embedding_bag(which, self.vectors.weight, mode="mean", padding_idx=0)
+
+
+def _pieces(rows: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+    """A hash for each run of 1 to `longest` characters, and which of these lie in a word and its two ends."""
+    codes, letter = (F.pad(each, (1, longest)) for each in _letters(rows))
+    codes = torch.where(letter, codes, 1)  # an end
+    hashes, held = [], []
+    for length in range(1, longest + 1):
+        runs, letters = codes.unfold(1, length, 1), letter.unfold(1, length, 1)
+        factors = _factors(length + 1)[1:].to(rows.device)  # not 1: a run of 1 is no sum of others
+        hashes.append(_mixed((runs * factors).sum(2)))
+        held.append(letters.any(2) & letters[..., 1:-1].all(2))
+    return torch.cat(hashes, 1), torch.cat(held, 1)
+
+
+def _letters(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The code points, ASCII in lower case, and which of them belong to words."""
+    codes = rows.long()
+    codes = torch.where((codes >= 65) & (codes <= 90), codes + 32, codes)
+    return codes, ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes >= 128)
+
+
 def _words(rows: Tensor) -> tuple[Tensor, Tensor]:
     """A hash for each word in order, (n, length) int64, and (n, length) which of these there are.
 
     The hash is a sum over its characters, each times a number for the place in the word.
     """
-    codes = rows.long()
-    codes = torch.where((codes >= 65) & (codes <= 90), codes + 32, codes)
-    letter = ((codes >= 48) & (codes <= 57)) | ((codes >= 97) & (codes <= 122)) | (codes >= 128)
+    codes, letter = _letters(rows)
     place = torch.arange(rows.shape[1], device=rows.device)
     start = letter & ~letter.roll(1, 1).index_fill(1, place[:1], False)
     first = torch.where(start, place, 0).cummax(1).values
@@ -115,8 +156,12 @@ def _words(rows: Tensor) -> tuple[Tensor, Tensor]:
     which = (start.cumsum(1) - 1).clamp(min=0)
     # Below 2^53 times the length: no overflow up to 1,024 characters, and a wrapped sum is as good a hash.
     sums = torch.zeros_like(codes).scatter_add(1, which, terms)
-    mixed = (sums % _HASH * _GOLDEN) >> 16  # or words that differ in a digit would meet often
-    return mixed, place < start.sum(1, keepdim=True)
+    return _mixed(sums), place < start.sum(1, keepdim=True)
+
+
+def _mixed(sums: Tensor) -> Tensor:
+    """Hashes of which every bit depends on all: or words that differ in a digit would meet often."""
+    return (sums % _HASH * _GOLDEN) >> 16
 
 
 def _factors(count: int) -> Tensor:

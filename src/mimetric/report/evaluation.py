@@ -50,7 +50,7 @@ def print_evaluations(found: Mapping[str, Any], console: Console | None = None) 
         console.print(table)
         if start + _METRICS_ACROSS < len(names):
             console.print()
-    _print_notes(console, [_INTERVALS], _shared(runs))
+    _print_notes(console, [_INTERVALS], shared_warnings(runs))
 
 
 def print_examination(found: Mapping[str, Any], note: str, console: Console | None = None) -> None:
@@ -109,7 +109,7 @@ def _table(first: str, *others: str, right: bool = True) -> Table:
     return table
 
 
-def _shared(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def shared_warnings(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Warnings of several runs once, with the runs they are of where those are not all."""
     whose: dict[str, list[str]] = {}
     for name, found in runs.items():

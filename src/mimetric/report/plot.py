@@ -64,7 +64,11 @@ class Plot:
         points = [self.at(x.mean, y.mean) for x, y in probes]
         upper = [self.at(x.mean, y.high) for x, y in probes]
         lower = [self.at(x.mean, y.low) for x, y in reversed(probes)]
-        return Trace(_listed(points), _listed(upper + lower), tuple(points))
+        return Trace(listed(points), listed(upper + lower), tuple(points))
+
+    def way(self, places: Sequence[tuple[float, float]]) -> Trace:
+        """The line through places (x, y), without a band."""
+        return self.trace([(Spread(x, x, x), Spread(y, y, y)) for x, y in places])
 
 
 def over_seeds(curves: Curves, *keys: str) -> list[Probe]:
@@ -83,5 +87,6 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(fmean(values), min(values), max(values))
 
 
-def _listed(points: Sequence[Point]) -> str:
+def listed(points: Sequence[Point]) -> str:
+    """As the point list of SVG."""
     return " ".join(f"{point.x},{point.y}" for point in points)

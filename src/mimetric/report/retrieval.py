@@ -13,39 +13,51 @@ class Found:
 
     row: int
     label: str
+    text: str | None
     similarity: float
     right: bool
 
 
 @dataclass(frozen=True)
 class Query:
-    """A test item, and what was found for it, nearest first."""
+    """A test item, and what was found for it, nearest first.
+
+    `first_right` is how far down the first item of its class is, 0 where that is not known; `drawn` one at random.
+    """
 
     row: int
     label: str
+    text: str | None
     found: tuple[Found, ...]
+    first_right: int
+    drawn: bool
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What one objective finds, with one seed."""
+    """What one objective finds, with one seed; the queries with the worst answers first."""
 
     name: str
     queries: tuple[Query, ...]
 
+    def right(self, *, drawn: bool) -> str:
+        """For how many of the queries drawn at random, or of the others, the nearest item is right."""
+        nearest = [query.found[0].right for query in self.queries if query.found and query.drawn == drawn]
+        return f"{sum(nearest)} of {len(nearest)}"
+
     @property
-    def first_right(self) -> int:
-        """For how many queries the nearest item is right."""
-        return sum(query.found[0].right for query in self.queries if query.found)
+    def hard(self) -> bool:
+        """Whether there are others than those drawn at random."""
+        return not all(query.drawn for query in self.queries)
 
 
 def retrieval_grids(results: Mapping[str, Any], names: Sequence[str]) -> list[Grid]:
     """One grid per objective, best first; none where nothing was recorded."""
-    recorded = results.get("retrieval")
-    if not recorded or not recorded["queries"]:
-        return []
-    near = recorded["neighbors"]
-    return [_grid(name, recorded["queries"], near[name]) for name in names if name in near]
+    recorded = [run.get("retrieval") for run in results.get("runs", [results])]
+    found = {
+        name: _grid(name, one) for one in recorded if one and one["queries"] for name in one["neighbors"]
+    }
+    return [found[name] for name in names if name in found]
 
 
 def rows(grids: Sequence[Grid]) -> list[int]:
@@ -54,13 +66,32 @@ def rows(grids: Sequence[Grid]) -> list[int]:
     return sorted({query.row for query in queries} | {item.row for query in queries for item in query.found})
 
 
-def _grid(name: str, queries: Sequence[Mapping[str, Any]], near: Sequence[Any]) -> Grid:
-    return Grid(name, tuple(_query(query, found) for query, found in zip(queries, near)))
+def classes(grids: Sequence[Grid]) -> list[str]:
+    """The classes of the queries, once each, in order."""
+    return sorted({query.label for grid in grids for query in grid.queries})
 
 
-def _query(query: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> Query:
+def _grid(name: str, recorded: Mapping[str, Any]) -> Grid:
+    queries = recorded["queries"]
+    ranks = recorded.get("first_right", {}).get(name, [0] * len(queries))
+    drawn = recorded.get("drawn", len(queries))
+    near = zip(queries, recorded["neighbors"][name], ranks)
+    answered = [_query(*one, place < drawn) for place, one in enumerate(near)]
+    return Grid(name, tuple(sorted(answered, key=_goodness)))
+
+
+def _goodness(query: Query) -> tuple[int, int]:
+    """Lowest where the first right item is farthest down."""
+    return -query.first_right, sum(item.right for item in query.found)
+
+
+def _query(
+    query: Mapping[str, Any], found: Sequence[Mapping[str, Any]], first_right: int, drawn: bool
+) -> Query:
     items = tuple(
-        Found(item["row"], item["label"], item["similarity"], item["label"] == query["label"])
+        Found(
+            item["row"], item["label"], item.get("text"), item["similarity"], item["label"] == query["label"]
+        )
         for item in found
     )
-    return Query(query["row"], query["label"], items)
+    return Query(query["row"], query["label"], query.get("text"), items, first_right, drawn)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mimetric.report import words
+from mimetric.report.tuning import tuned
 
 
 def print_comparison(results: Mapping[str, Any], page: Path, console: Console | None = None) -> None:
@@ -24,7 +25,7 @@ def print_comparison(results: Mapping[str, Any], page: Path, console: Console | 
     console = console or Console()
     console.print(_table(results))
     console.print()
-    for line in (*words.setting(results), *words.legend(results)):
+    for line in (*words.setting(results), *words.legend(results), *tuned(results)):
         console.print(Text(line, style="dim"))
     console.print()
     console.print(Text(" ".join(words.verdict(results))))

@@ -15,6 +15,7 @@ Metric = Mapping[str, Any] | None
 BASELINES = {"raw_input": "raw input", "untrained": "untrained encoder"}
 FEW_SEEDS = 5
 FEW_CLASSES = 20
+FEW_ITEMS = 500
 ENTROPIES = (
     "Entropies are MeanNN estimates, averages over all pairs. Embeddings have length 1 and fill a sphere, not the "
     "space: a value alone means nothing. The difference shows where I(Z;Y) goes, not how much it is: it can lie far "
@@ -97,7 +98,7 @@ def verdict(results: Results) -> list[str]:
     tied = _where(results, names, "standing", "not distinguishable")
     if tied:
         said.append(
-            f"{_listed(tied)} cannot be told from it: over {_seeds(results)} seeds "
+            f"{listed(tied)} cannot be told from it: over {_seeds(results)} seeds "
             f"the paired difference{'s include' if len(tied) > 1 else ' includes'} zero."
         )
     without = ", ".join(f"{name} {100 * mean:.1f}%" for name, mean in _untrained(results).items())
@@ -121,7 +122,8 @@ def advice(results: Results) -> str:
     if not _training_helped(results):
         return f"Give it more training, {longer}, or other data."
     if _seeds(results) == 1:
-        return "One seed shows no spread: run again with --seeds 3."
+        again = "run again" if maker(results) == "mimetric compare" else "run mimetric compare"
+        return f"One seed shows no spread: {again} with --seeds 3."
     if _where(results, names, "standing", "not distinguishable"):
         more = 2 * _seeds(results)
         return f"To tell the tied ones apart run again with --seeds {more}, or take the cheapest of them."
@@ -132,9 +134,10 @@ def setting(results: Results) -> list[str]:
     """What the numbers mean: the data, the measure, the model judged, the marks."""
     data, settings, seeds = results["data"], results["settings"], _seeds(results)
     over = f"the mean over {seeds} seeds with its 95% interval" if seeds > 1 else "one seed"
+    looks = f"{settings['probes']} probes" if "probes" in settings else "all epochs"
     judged = {
         "last": f"the model after the last of {settings['steps']} steps",
-        "validation": f"the best on validation of {settings['probes']} probes in {settings['steps']} steps",
+        "validation": f"the best on validation of {looks} in {settings['steps']} steps",
     }[settings["select"]]
     return [
         f"{data['name']}: {data['note']}.",
@@ -146,6 +149,7 @@ def setting(results: Results) -> list[str]:
 def legend(results: Results) -> list[str]:
     """The marks that occur, explained."""
     used = {mark for entry in results["objectives"].values() for mark in marks(entry)}
+    used -= {"best"} if len(results["objectives"]) == 1 else set()
     meaning = {
         "best": "the highest mean.",
         "tied": "not distinguishable from the best (the paired difference over seeds includes zero).",
@@ -195,6 +199,10 @@ def caveats(results: Results) -> list[str]:
         found.append("One seed: there are no intervals, and a difference may be chance.")
     elif seeds < FEW_SEEDS:
         found.append(f"{seeds} seeds: the intervals are wide because few runs stand behind them.")
+    items = data["test"]["items"]
+    if items < FEW_ITEMS:
+        found.append(f"{items} test items are few: one of them is {100 / items:.1f} points of recall@1.")
+    found += _differences(results)
     names = ranked(results)
     rising = _where(results, names, "still_rising", True)
     if rising:
@@ -210,7 +218,11 @@ def caveats(results: Results) -> list[str]:
             f"I(Z;Y) is estimated from at most {results['information']['rows']:,} rows and both views are mostly too "
             "small: compare objectives within this table, not with other data or numbers of rows."
         )
-    return [*found, "One set of options for each objective, its own defaults: tuned ones may rank otherwise."]
+    if not results.get("tuning"):
+        found.append(
+            "One set of options for each objective, its own defaults: tuned ones may rank otherwise."
+        )
+    return found
 
 
 def doubts(results: Results) -> list[str]:
@@ -219,7 +231,7 @@ def doubts(results: Results) -> list[str]:
     said = {name: results["objectives"][name].get("information_warnings", []) for name in names}
     whose = {text: [name for name in names if text in said[name]] for name in names for text in said[name]}
     return [
-        f"I(Z;Y) of {'all objectives' if own == names and len(names) > 1 else _listed(own)}: {text}."
+        f"I(Z;Y) of {'all objectives' if own == names and len(names) > 1 else listed(own)}: {text}."
         for text, own in whose.items()
     ]
 
@@ -229,9 +241,38 @@ def command(results: Results) -> str:
     options = {"data": results["data"]["spec"], **results["settings"]}
     del options["epochs"]  # it came out of the steps
     flags = [
-        f"--{name.replace('_', '-')} {shlex.quote(str(v))}" for name, v in options.items() if v is not None
+        f"--{name.replace('_', '-')}" + ("" if v is True else f" {shlex.quote(str(v))}")
+        for name, v in options.items()
+        if v is not None and v is not False
     ]
-    return " ".join(["mimetric compare", *flags])
+    return " ".join([maker(results), *flags])
+
+
+def commands(results: Results) -> list[str]:
+    """The commands that gave these numbers: of each run, where results of several are held."""
+    return [command(run) for run in results["runs"]] if "runs" in results else [command(results)]
+
+
+def maker(results: Results) -> str:
+    """The command that measured them: one objective is trained, several are compared, runs are reported together."""
+    if "runs" in results:
+        return "mimetric report"
+    return "mimetric train" if "objective" in results["settings"] else "mimetric compare"
+
+
+def _differences(results: Results) -> list[str]:
+    """Of runs that are reported together, what was not the same in all of them."""
+    said = [
+        f"{name.replace('_', ' ')} {', '.join(f'{_brief(value)} ({run})' for run, value in values.items())}"
+        for name, values in results.get("differing", {}).items()
+    ]
+    return (
+        [f"The runs had other settings: {'; '.join(said)}. A difference may come from these."] if said else []
+    )
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _untrained(results: Results) -> dict[str, float]:
@@ -248,17 +289,22 @@ def _recall(results: Results, name: str) -> float:
 
 
 def _seeds(results: Results) -> int:
-    return int(results["settings"]["seeds"])
+    return int(results["settings"].get("seeds", 1))
 
 
 def _where(results: Results, names: Sequence[str], key: str, value: object) -> list[str]:
     return [name for name in names if results["objectives"][name][key] == value]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _improving(rising: Sequence[str], names: Sequence[str]) -> str:
-    who = "All objectives" if len(rising) == len(names) > 1 else _listed(rising)
+    who = "All objectives" if len(rising) == len(names) > 1 else listed(rising)
     return f"{who} {'were' if len(rising) > 1 else 'was'} still improving"

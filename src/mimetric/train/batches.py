@@ -19,10 +19,14 @@ class EndlessBatches(Iterator[Tensor]):
         labels: (n,) of the training rows, on the device where indices are wanted.
         seed: of what is drawn.
         options: sampler, batch size and items of each class.
+        together: (lines, 2 or 3) rows that come together, such as triplets, in place of the sampler: a batch is as many
+            lines as fit in it, and every line comes in each pass; a row that several of them hold comes once.
     """
 
-    def __init__(self, labels: Tensor, seed: int, options: FitOptions) -> None:
-        self._labels, self._options = labels, options
+    def __init__(
+        self, labels: Tensor, seed: int, options: FitOptions, together: Tensor | None = None
+    ) -> None:
+        self._labels, self._options, self._together = labels, options, together
         self._per_class = _per_class(options, len(torch.unique(labels)))
         self._generator = torch.Generator().manual_seed(seed)
         self._epoch = self._draw()
@@ -32,7 +36,7 @@ class EndlessBatches(Iterator[Tensor]):
         if batch is None:
             self._epoch = self._draw()
             batch = next(self._epoch)
-        return batch
+        return batch if self._together is None else torch.unique(self._together[batch])
 
     def state_dict(self) -> dict[str, Any]:
         """JSON values: the epoch under way, and how many of its batches were given."""
@@ -48,7 +52,13 @@ class EndlessBatches(Iterator[Tensor]):
 
     def _draw(self) -> Batches:
         size, num = self._options.batch_size, self._options.steps_per_epoch(len(self._labels))
-        if self._options.sampler == "random":
+        if self._together is not None:
+            count = len(self._together)
+            lines = min(count, max(1, size // self._together.shape[1]))
+            epoch = random_batches(
+                count, batch_size=lines, num_batches=-(-count // lines), generator=self._generator
+            )
+        elif self._options.sampler == "random":
             epoch = random_batches(
                 len(self._labels), batch_size=size, num_batches=num, generator=self._generator
             )

@@ -5,6 +5,7 @@ A checkpoint is a folder.  Its ``settings.json`` names the files that belong to 
     weights-HASH.safetensors    the model: encoder and objective
     state-HASH.safetensors      of a run that can go on: the model as it is trained, what its optimizer keeps, losses;
                                 its step and its sampler as JSON in the metadata
+    *-classes-STEP-PROCESSES/   the rows of these that belong to classes, where class weights are cut among processes
 
 and renaming ``settings.json`` into its place is the commit: until then the folder holds the checkpoint it held before,
 whole.  Nothing in a checkpoint can run code when it is loaded.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ from mimetric import named
 from mimetric.core.errors import InputError
 from mimetric.core.files import remove_others, write_whole
 from mimetric.models.encoders import create_encoder
+from mimetric.train.class_files import load_classes, part_folder
 
 SETTINGS = "settings.json"
 
@@ -35,6 +38,13 @@ class Checkpoint(NamedTuple):
 
     encoder: nn.Module
     objective: nn.Module
+    settings: dict[str, Any]
+
+
+class SavedEncoder(NamedTuple):
+    """What :func:`load_encoder` found; the encoder is in evaluation mode, on the CPU."""
+
+    encoder: nn.Module
     settings: dict[str, Any]
 
 
@@ -103,22 +113,29 @@ def load(folder: Path, *, encoder: nn.Module | None = None, objective: nn.Module
     """
     settings = read_settings(folder)
     tensors = read_weights(folder, settings)
-    try:
-        if encoder is None:
-            shape, width = settings["input_shape"], settings["width"]
-            encoder = create_encoder(str(settings["encoder"]), shape, width, pretrained=False)
+    with _rebuilding(folder):
+        encoder = _filled_encoder(encoder, settings, tensors)
         if objective is None:
             [chosen] = named.parse_objectives(str(settings["objective"]))
             objective = named.create(chosen, width=settings["width"], num_classes=settings["num_classes"])
-        encoder.load_state_dict(part_of(tensors, "encoder"))
         objective.load_state_dict(part_of(tensors, "objective"))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"checkpoint {folder}: its modules cannot be rebuilt ({reason}); "
-            "pass load(..., encoder=, objective=) the modules that were saved"
-        ) from None
-    return Checkpoint(encoder.eval(), objective.eval(), settings)
+    return Checkpoint(encoder, objective.eval(), settings)
+
+
+def load_encoder(folder: Path, *, encoder: nn.Module | None = None) -> SavedEncoder:
+    """Read the encoder alone, also of a checkpoint that holds no objective.
+
+    Args:
+        folder: where it lies.
+        encoder: a module to fill; needed for one of your own, whose code is not saved.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    settings = read_settings(folder)
+    tensors = read_weights(folder, settings, range(0))
+    with _rebuilding(folder):
+        return SavedEncoder(_filled_encoder(encoder, settings, tensors), settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -138,17 +155,25 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def read_weights(folder: Path, settings: Mapping[str, Any]) -> dict[str, Tensor]:
+def read_weights(
+    folder: Path, settings: Mapping[str, Any], classes: range | None = None
+) -> dict[str, Tensor]:
     """The model's tensors, as they were saved.
+
+    Args:
+        folder: where it lies.
+        settings: what :func:`read_settings` found.
+        classes: those whose weights are wanted, where they were cut among processes; None is all.
 
     Raises:
         InputError: they are missing or damaged.
     """
-    return _restored(folder, "weights", settings.get("weights"), settings.get("weights_sha256"))
+    found = _restored(folder, "weights", settings.get("weights"), settings.get("weights_sha256"))
+    return found | _rows_of_classes(folder, "weights", settings, classes)
 
 
-def read_state(folder: Path, settings: Mapping[str, Any]) -> State:
-    """Where the training stands.
+def read_state(folder: Path, settings: Mapping[str, Any], classes: range | None = None) -> State:
+    """Where the training stands; arguments as in :func:`read_weights`.
 
     Raises:
         InputError: the checkpoint has no such state, or a damaged one.
@@ -165,7 +190,30 @@ def read_state(folder: Path, settings: Mapping[str, Any]) -> State:
         values = None
     if not isinstance(values, dict):
         raise InputError(f"checkpoint {folder}: {settings['state']} is damaged; train again")
-    return State(tensors, values)
+    return State(tensors | _rows_of_classes(folder, "state", settings, classes), values)
+
+
+def _filled_encoder(
+    encoder: nn.Module | None, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> nn.Module:
+    if encoder is None:
+        shape, width = settings["input_shape"], settings["width"]
+        encoder = create_encoder(str(settings["encoder"]), shape, width, pretrained=False)
+    encoder.load_state_dict(part_of(tensors, "encoder"))
+    return encoder.eval()
+
+
+@contextmanager
+def _rebuilding(folder: Path) -> Iterator[None]:
+    """Settings that do not say what to build, or modules that do not fit the weights, as one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"checkpoint {folder}: its modules cannot be rebuilt ({reason}); "
+            "pass load(..., encoder=, objective=) the modules that were saved"
+        ) from None
 
 
 def _store(
@@ -179,6 +227,18 @@ def _store(
     name = f"{kind}-{digest[:12]}.safetensors"
     write_whole(folder / name, content)
     return name, digest
+
+
+def _rows_of_classes(
+    folder: Path, kind: str, settings: Mapping[str, Any], classes: range | None
+) -> dict[str, Tensor]:
+    if "classes" not in settings or classes == range(0):
+        return {}
+    num = settings.get("num_classes")
+    if not isinstance(num, int):
+        raise InputError(f"checkpoint {folder}: {SETTINGS} is damaged; train again")
+    part = part_folder(folder, kind, settings["classes"])
+    return load_classes(part, range(num) if classes is None else classes)
 
 
 def _restored(folder: Path, kind: str, named_so: Any, digest: Any) -> dict[str, Tensor]:

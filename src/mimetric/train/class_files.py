@@ -7,8 +7,11 @@ processes.  The files are safetensors: loading them runs no code.
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -82,6 +85,28 @@ def load_classes(folder: str | Path, classes: range) -> dict[str, Tensor]:
             "and those of another step in another folder"
         )
     return {name: torch.cat(rows) for name, rows in parts.items()}
+
+
+def part_folder(folder: Path, kind: str, saved: Any) -> Path:
+    """Where a run keeps its files of one kind, of a save named ``STEP-PROCESSES``.
+
+    Raises:
+        InputError: another name, which may point anywhere.
+
+    >>> print(part_folder(Path("runs/train"), "state", "500-8"))
+    runs/train/state-classes-500-8
+    """
+    if not re.fullmatch(r"\d+-\d+", str(saved)):
+        raise InputError(f"checkpoint {folder}: classes must be STEP-PROCESSES, two numbers, got {saved!r}")
+    return folder / f"{kind}-classes-{saved}"
+
+
+def remove_other_parts(folder: Path, saved: str) -> None:
+    """Delete the files of all saves but one."""
+    for old in folder.iterdir():
+        found = re.fullmatch(r"(?:weights|state)-classes-(\d+-\d+)", old.name)
+        if found and found[1] != saved:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _run(path: Path) -> tuple[int, int]:

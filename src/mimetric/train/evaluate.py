@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mimetric.core.errors import InputError
 from mimetric.data.embeddings import EmbeddedSet, read_embeddings
 from mimetric.data.sources import LabelledData, load_data
 from mimetric.data.splits import TEST, TRAIN
+from mimetric.data.stored import StoredRows
 from mimetric.evaluation import Evaluation, evaluate, leaks
 from mimetric.metrics.named import check_names
-from mimetric.models.encoders import embed
-from mimetric.train.checkpoint import SETTINGS, Checkpoint, load
+from mimetric.train.checkpoint import SETTINGS, Checkpoint, SavedEncoder, load_encoder
 from mimetric.train.options import EvaluateOptions
 from mimetric.train.progress import Progress, Silent
+from mimetric.train.start import embed_rows
+from mimetric.train.watched import Parts, parts_of
 
 
 def evaluate_source(
@@ -52,7 +56,7 @@ def evaluate_source(
     progress.started(f"evaluating {source}", len(found))
     data, evaluations = cache(load_data), {}
     for folder in found:
-        run = load(folder)
+        run = load_encoder(folder)
         evaluations[folder.name] = evaluate_run(run, data(_spec(run, options)), options)
         progress.advanced(1)
     return evaluations.popitem()[1] if found == [source] else evaluations
@@ -88,7 +92,7 @@ def evaluate_file(path: Path, options: EvaluateOptions = EvaluateOptions()) -> E
 
 
 def evaluate_run(
-    run: Checkpoint, data: LabelledData, options: EvaluateOptions = EvaluateOptions()
+    run: SavedEncoder | Checkpoint, data: LabelledData, options: EvaluateOptions = EvaluateOptions()
 ) -> Evaluation:
     """Evaluate a checkpoint on the test rows of data, split as in training: the rows that the run was judged by.
 
@@ -98,15 +102,39 @@ def evaluate_run(
     shape, takes = tuple(data.x.shape[1:]), tuple(run.settings["input_shape"])
     if shape != takes:
         raise InputError(f"{data.name}: rows must be {takes}, which the encoder was trained on, got {shape}")
-    train, test = ((data.x[rows], data.y[rows]) for rows in (data.split.train, data.split.test))
-    embeddings, query = embed(run.encoder, torch.from_numpy(test[0])), data.split.query
-    searched = np.ones(len(test[1]), bool) if query is None else np.isin(data.split.test, query)
-    against = () if query is None else (embeddings[~searched], test[1][~searched])
+    parts, seed = parts_of(data), run.settings.get("seed", 0)
+    found = evaluate_test(embed_rows(run.encoder, parts.test.x), parts, options, seed=seed)
+    return Evaluation(found.metrics, (*found.warnings, *_of_the_data(run, data)))
+
+
+def evaluate_test(
+    embeddings: Tensor, parts: Parts, options: EvaluateOptions = EvaluateOptions(), *, seed: int = 0
+) -> Evaluation:
+    """Evaluate embeddings of the test rows of data: each query among the others, or among the gallery if there is one.
+
+    Args:
+        embeddings: (rows of the test, width), in their order.
+        parts: whose test it is; what it shares with the training rows is a warning.
+        options: what is measured.
+        seed: of k-means and of the bootstrap.
+    """
+    labels, query = parts.test.y, parts.query
+    searched = torch.ones(len(labels), dtype=torch.bool) if query is None else query
+    against = () if query is None else (embeddings[~searched], labels[~searched])
     found = evaluate(
-        embeddings[searched], test[1][searched], *against,
-        metrics=options.names, target_fmr=options.target_fmr, seed=run.settings.get("seed", 0),
+        embeddings[searched], labels[searched], *against,
+        metrics=options.names, target_fmr=options.target_fmr, seed=seed,
     )  # fmt: skip
-    return Evaluation(found.metrics, (*found.warnings, *_of_the_data(run, data), *leaks(*train, *test)))
+    shared = leaks(_bytes(parts.train.x), parts.train.y, _bytes(parts.test.x), labels)
+    return Evaluation(found.metrics, (*found.warnings, *shared))
+
+
+def _bytes(x: Tensor | StoredRows) -> Tensor:
+    """The rows in memory; of rows on disk, which might not fit there, a hash of the bytes of each, (n, 16)."""
+    if isinstance(x, Tensor):
+        return x
+    hashes = (blake2b(row.numpy(), digest_size=16).digest() for part in x.parts() for row in part)
+    return torch.frombuffer(bytearray(b"".join(hashes)), dtype=torch.uint8).view(len(x), 16)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -114,14 +142,14 @@ def _inside(folder: Path) -> list[Path]:
     return [*folder.glob(f"checkpoints/*/{SETTINGS}"), *folder.glob(f"*/{SETTINGS}")]
 
 
-def _spec(run: Checkpoint, options: EvaluateOptions) -> str:
+def _spec(run: SavedEncoder, options: EvaluateOptions) -> str:
     spec = options.data or run.settings.get("data")
     if not isinstance(spec, str):
         raise InputError("data: the run does not say what it was trained on; name data by --data")
     return spec
 
 
-def _of_the_data(run: Checkpoint, data: LabelledData) -> list[str]:
+def _of_the_data(run: SavedEncoder | Checkpoint, data: LabelledData) -> list[str]:
     """Whether these are the data of the run, as far as it remembers them."""
     trained, said = run.settings.get("data"), run.settings.get("num_classes")
     if trained != data.name:

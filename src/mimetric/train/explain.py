@@ -142,7 +142,7 @@ class _Source:
         if row >= len(test):
             raise InputError(f"input: {self._spec} has test rows 0..{len(test) - 1}, got {row}")
         self._used_rows = True
-        found = torch.from_numpy(self._data.x[test[row]])
+        found = torch.from_numpy(self._data.x[test[row]].copy())
         if tuple(found.shape) != self._shape:
             raise InputError(
                 f"{self._spec}: rows must be {self._shape} as in training, got {tuple(found.shape)}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mimetric.core.processes import average_over_processes, world_size
+from mimetric.core.processes import any_process, average_over_processes, world_size
 from mimetric.memory import MomentumCopy
 from mimetric.train.options import FitOptions
 
@@ -22,6 +23,7 @@ class Learner:
         encoder, objective: on that device.
         steps: of the whole run; learning rates rise along a line over a tenth of them, then fall along a cosine.
         options: rates, decay, clipping and averaging.
+        cut: parameters of which each process has rows of its own, with their whole gradient.
 
     Attributes:
         encoder: as it is called in training, under the precision asked for; the same module in every process.
@@ -29,6 +31,9 @@ class Learner:
         average: their running averages; None without `ema`.
         optimizer: AdamW, with two arrays for each of their parameters.
         scaler: of losses in fp16, as half-precision gradients would vanish; else it does nothing.
+
+    What a step must not learn from leaves no trace, and nobody waits to hear whether it may: the device leaves the step
+    out (but in fp16, and where AdamW is not fused, on neither CPU nor CUDA).
     """
 
     def __init__(
@@ -39,9 +44,12 @@ class Learner:
         *,
         steps: int,
         options: FitOptions,
+        cut: Sequence[nn.Parameter] = (),
     ) -> None:
         self._steps, self._options = steps, options
         self.modules = nn.ModuleList((encoder, objective))
+        self._cut = list(cut)
+        self._shared = [p for p in self.modules.parameters() if all(p is not other for other in cut)]
         self._average = None if options.ema is None else MomentumCopy(self.modules)
         # Gradients are averaged here, those of the objective and of an encoder in chunks as well: no module that
         # averages them by itself is put around the encoder.
@@ -49,33 +57,60 @@ class Learner:
         # Not prepared: Accelerate's form of it looks for packages on the disk, twice a step.
         self.optimizer = _optimizer(encoder, objective, options)
         self.scaler = accelerator.scaler or torch.amp.GradScaler(enabled=False)
+        self._waits = self.scaler.is_enabled() or not self.optimizer.defaults["fused"]
 
     @property
     def average(self) -> nn.ModuleList | None:
         return None if self._average is None else self._average.module  # type: ignore[return-value]
 
-    def learn(self, loss: Tensor, step: int) -> None:
-        """Lower the loss of step number `step` (from 0)."""
+    def held(self) -> list[Tensor]:
+        """What the step to come may be taken back to, such as running statistics, where bad batches are skipped."""
+        skips = self._options.bad_loss == "skip"
+        return [buffer.clone() for buffer in self.modules.buffers()] if skips else []
+
+    def learn(self, loss: Tensor, step: int, good: Tensor, held: Sequence[Tensor] = ()) -> None:
+        """Lower the loss of step number `step` (from 0), if it is `good` () bool; else go back to what was held."""
+        if not self._waits or good:
+            self._move(loss, step, good)
+        for buffer, before in zip(self.modules.buffers(), held):
+            buffer.copy_(torch.where(good, buffer, before))
+        if self._average is not None:
+            momentum = _momentum(self._options.ema or 0.0, step)
+            self._average.momentum = torch.where(good, momentum, 1.0)  # type: ignore[assignment]
+            self._average.update(self.modules)
+
+    def _move(self, loss: Tensor, step: int, good: Tensor) -> None:
         self.scaler.scale(loss).backward()
         if world_size() > 1:
-            learned = [p.grad for p in self.modules.parameters() if p.grad is not None]
+            learned = [p.grad for p in self._shared if p.grad is not None]
             average_over_processes([*learned, *(b for b in self.modules.buffers() if b.is_floating_point())])
         if self._options.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.modules.parameters(), self._options.clip)
+            self._shorten(self._options.clip)
         share = _rate(step, self._steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest_lr"] * share
+        if not self._waits:
+            self.optimizer.found_inf = 1 - good.float()  # type: ignore[attr-defined]  # as a scaler of losses tells it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        if self._average is not None:
-            self._average.momentum = _momentum(self._options.ema or 0.0, step)
-            self._average.update(self.modules)
 
     def is_finite(self) -> bool:
-        """Whether all weights are numbers."""
-        return all(bool(torch.isfinite(p).all()) for p in self.modules.parameters())
+        """Whether all weights are numbers; all processes ask together, where some are cut among them."""
+        finite = all(bool(torch.isfinite(p).all()) for p in self.modules.parameters())
+        return not any_process(not finite, self._cut[0].device) if self._cut else finite
+
+    def _shorten(self, longest: float) -> None:
+        """All gradients as one vector, rows of other processes among them, to a length of at most that."""
+        if not self._cut:
+            nn.utils.clip_grad_norm_(self.modules.parameters(), longest)
+            return
+        of_cut = _squared_length(self._cut)
+        average_over_processes([of_cut])
+        length = (_squared_length(self._shared) + world_size() * of_cut).sqrt()
+        for gradient in (p.grad for p in self.modules.parameters() if p.grad is not None):
+            gradient.mul_((longest / (length + 1e-6)).clamp(max=1))
 
 
 def _optimizer(encoder: nn.Module, objective: nn.Module, options: FitOptions) -> torch.optim.Optimizer:
@@ -92,6 +127,12 @@ def _optimizer(encoder: nn.Module, objective: nn.Module, options: FitOptions) ->
     ]
     groups = [group | {"highest_lr": group["lr"]} for group in groups if group["params"]]
     return torch.optim.AdamW(groups, fused=all(p.device.type in ("cpu", "cuda") for p in trained))
+
+
+def _squared_length(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Of all their gradients as one vector."""
+    squares = [p.grad.square().sum() for p in parameters if p.grad is not None]
+    return torch.stack(squares).sum() if squares else torch.zeros(())
 
 
 def _rate(step: int, steps: int) -> float:

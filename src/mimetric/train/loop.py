@@ -1,33 +1,40 @@
-"""One run: an encoder and an objective moved step by step over data in memory, on Accelerate."""
+"""One run: an encoder and an objective moved step by step over data in memory or on disk, on Accelerate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from contextlib import closing
 from dataclasses import fields
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from mimetric import named
-from mimetric.core.checks import check_labels
-from mimetric.core.classes import UNLABELLED
-from mimetric.core.digests import digest
 from mimetric.core.errors import InputError
 from mimetric.core.processes import any_process, gathered, sharing, world_size
-from mimetric.models.encoders import create_encoder, embed
+from mimetric.data.stored import StoredRows, deaths_named, digest_of
+from mimetric.losses import CutClasses, SampledClasses, keep_classes, own_classes
+from mimetric.models.encoders import embed
 from mimetric.train.bad_batch import BadBatchError
 from mimetric.train.batches import EndlessBatches
 from mimetric.train.cached import embed_in_chunks, warn_of_batch_statistics
+from mimetric.train.feed import Batch, Feed
 from mimetric.train.learner import Learner
 from mimetric.train.options import FitOptions
 from mimetric.train.progress import Progress, Silent
+from mimetric.train.start import (
+    checked_rows,
+    compares_views,
+    created_accelerator,
+    created_objective,
+    embed_rows,
+    encoder_name,
+    first_encoder,
+    seeded,
+)
 
 
 def fit(
@@ -40,14 +47,15 @@ def fit(
     options: FitOptions = FitOptions(),
     progress: Progress = Silent(),
 ) -> Training:
-    """Train an encoder with an objective on arrays in memory.
+    """Train an encoder with an objective on arrays in memory or on disk.
 
     On one machine's CPU, the same arguments give the same numbers bit for bit; objectives of one seed start
     from the same encoder and see the same batches.  The caller's random state is left alone.
 
     Args:
         x: (n, c, h, w) images, uint8 or floating point, or (n, d) vectors; whatever else an encoder of
-            your own takes.  An array or a tensor.
+            your own takes.  An array or a tensor; an array mapped from a file, a torch Dataset of rows, or
+            :class:`~mimetric.data.stored.StoredRows` are read batch by batch.
         y: (n,) integer class ids, any numbers; rows with -1, unlabelled, are left out.
         objective: a name with options (``"multi-similarity:beta=40"``), or a module called
             ``objective(embeddings, labels)`` that returns a scalar, with labels 0, 1, ...; what it
@@ -88,7 +96,10 @@ class Training:
         stopped: whether :meth:`stop` was called.
         rank: of this process; several, started by torchrun or ``accelerate launch``, each embed a share of every batch
             and move the same weights.
-        x, y: the labelled rows on the device, and their labels from 0.
+        together: rows of x that come together in batches, as :class:`~mimetric.train.batches.EndlessBatches` has it.
+        classes: whose weights this process has, where they are cut among processes; None where each has all.
+        x, y: the labelled rows, on the device or on disk, and their labels from 0, on the device.
+        left_out: rows on disk that could not be read, and why.
         batches, learner: the batches to come; what a loss changes.
     """
 
@@ -101,10 +112,11 @@ class Training:
         encoder: nn.Module | None = None,
         seed: int = 0,
         options: FitOptions = FitOptions(),
+        together: Tensor | None = None,
     ) -> None:
-        self._options, self._seed, accelerator = options, seed, _accelerator(options)
+        self._options, self._seed, accelerator = options, seed, created_accelerator(options)
         device, self.rank = accelerator.device, accelerator.process_index
-        self.x, self.y, num_classes = _checked(x, y, device)
+        self.x, self.y, num_classes = checked_rows(x, y, device)
         if options.batch_size > len(self.x):
             raise InputError(
                 f"batch_size must be at most {len(self.x)}, the number of training rows, got {options.batch_size}"
@@ -114,19 +126,36 @@ class Training:
         if options.chunk is not None and options.chunk < options.batch_size:
             warn_of_batch_statistics(self.encoder, options.chunk)
         width = embed(self.encoder, self.x[:1]).shape[1]
-        with _seeded(seed):
-            self.objective = _objective(objective, width, num_classes).to(device)
+        with seeded(seed):
+            self.objective = created_objective(objective, width, num_classes)
+        self.classes = own_classes(num_classes, self.rank, world_size()) if options.cut_classes else None
+        if self.classes is not None:
+            keep_classes(self.objective, self.classes)
+        self.objective = self.objective.to(device)
         self.step, self.steps, self.stopped = 0, options.num_steps(len(self.x)), False
         self.steps_per_epoch = options.steps_per_epoch(len(self.x))
         self.losses = torch.full((self.steps,), torch.nan)
         self.settings = {option.name: getattr(options, option.name) for option in fields(FitOptions)} | {
-            "encoder": _encoder_name(self.x, options) if encoder is None else type(encoder).__name__,
+            "encoder": encoder_name(self.x, options) if encoder is None else type(encoder).__name__,
             "objective": objective if isinstance(objective, str) else type(objective).__name__,
-            "input_shape": list(shape), "width": width, "num_classes": num_classes,
-            "steps": self.steps, "seed": seed,
+            "input_shape": list(shape), "input_dtype": str(self.x.dtype).removeprefix("torch."),
+            "width": width, "num_classes": num_classes, "steps": self.steps, "seed": seed,
         }  # fmt: skip
-        self.batches = EndlessBatches(self.y, seed, options)
-        self.learner = Learner(accelerator, self.encoder, self.objective, steps=self.steps, options=options)
+        self.together = None if together is None else together.to(device)
+        self.batches = EndlessBatches(self.y, seed, options, self.together)
+        self._feed = Feed(
+            self.x, self.batches, device=device, rank=self.rank, seed=seed, options=options,
+            views=2 if compares_views(self.objective) else 1,
+        )  # fmt: skip
+        self.left_out: dict[int, str] = {}
+        share = options.class_share
+        self._loss = self._of_all_classes(
+            self.objective if share is None else SampledClasses(self.objective, share=share)
+        )
+        cut = [] if self.classes is None else [cast(nn.Parameter, self.objective.weight)]
+        self.learner = Learner(
+            accelerator, self.encoder, self.objective, steps=self.steps, options=options, cut=cut
+        )
 
     @property
     def model(self) -> dict[str, nn.Module]:
@@ -140,17 +169,33 @@ class Training:
 
         Raises:
             BadBatchError: a loss is not finite, unless such batches are skipped.  What lies on disk is from before.
+            DeadWorkerError: a process that reads rows has ended.
+            InputError: a row on disk cannot be read, unless such are skipped.
         """
         first, end = self.step, min(self.step + steps, self.steps)
-        with _seeded(self._seed):
+        self._sound = torch.ones((), dtype=torch.bool, device=self.y.device)
+        taken: deque[_Taken] = deque()
+        with (
+            seeded(self._seed),
+            deaths_named(self._options.workers),
+            closing(self._feed.coming(first, end - first)) as coming,
+        ):
             while self.step < end:
                 self.stopped = any_process(self.stopped, self.y.device)
                 if self.stopped:
                     break
                 _seed_generators(self._seed * 1_000_003 + self.step, self.y.device)
-                self.losses[self.step] = self._take(next(self.batches))
+                batch = next(coming)
+                for row in batch.faults.keys() - self.left_out.keys():
+                    progress.said(f"row {row} is left out: {batch.faults[row]}")
+                self.left_out |= batch.faults
+                taken.append(self._take(batch))
                 self.step += 1
+                if len(taken) > self._behind:
+                    self._settle(taken.popleft())
                 progress.advanced(1)
+            for one in taken:
+                self._settle(one)
         return self.mean_loss(first)
 
     def stop(self) -> None:
@@ -164,20 +209,22 @@ class Training:
 
     def embed(self, x: Any) -> Tensor:
         """Embeddings (n, d) of any rows by the model as it is now, in evaluation mode."""
-        return embed(self.model["encoder"], torch.as_tensor(x))
+        return embed_rows(self.model["encoder"], x if isinstance(x, StoredRows) else torch.as_tensor(x))
 
     def sides(self, num_batches: int = 4) -> tuple[float, float] | None:
         """Mean tightness and contrast over the run's first batches, by the model as it is now.
 
         In evaluation mode and in the loss's own units; None where the loss has no such sides.
         """
-        sides = getattr(self.model["objective"], "sides", None)
+        sides = getattr(self._of_all_classes(self.model["objective"]), "sides", None)
         if sides is None:
             return None
         with torch.no_grad():
             found = [
                 torch.stack(sides(self.embed(self.x[batch]), self.y[batch]))
-                for batch in islice(EndlessBatches(self.y, self._seed, self._options), num_batches)
+                for batch in islice(
+                    EndlessBatches(self.y, self._seed, self._options, self.together), num_batches
+                )
             ]
         tightness, contrast = torch.stack(found).mean(0).tolist()
         return tightness, contrast
@@ -185,33 +232,60 @@ class Training:
     @cached_property
     def rows_digest(self) -> str:
         """A hash of the rows and their labels: what a run that goes on must find again."""
-        return digest(self.x, self.y)
+        return digest_of(self.x, self.y, *(() if self.together is None else (self.together,)))
 
-    def _take(self, rows: Tensor) -> float:
-        """One step; the loss of its batch."""
-        world = world_size()
-        mine = rows[self.rank :: world]  # some of each class, for statistics over the rows of a process
-        x, y, chunk = self.x[mine], self.y[mine], self._options.chunk
-        skips = self._options.bad_loss == "skip"
-        buffers = list(self.learner.modules.buffers()) if skips else []
-        held = [buffer.clone() for buffer in buffers]
-        encoder = self.learner.encoder
-        embeddings = encoder(x) if chunk is None else embed_in_chunks(encoder, x, chunk)
-        if world > 1:
-            places = torch.arange(len(rows), device=y.device)
-            in_order = torch.cat([places[rank::world] for rank in range(world)]).argsort()
-            embeddings, y = (each[in_order] for each in gathered(embeddings, y))
+    def _of_all_classes(self, objective: nn.Module) -> nn.Module:
+        """The objective as it takes labels of all classes, also those whose weights other processes have."""
+        if self.classes is None:
+            return objective
+        return CutClasses(objective, self.classes, self.settings["num_classes"])
+
+    def _take(self, batch: Batch) -> _Taken:
+        """One step; the device leaves it out where it must not be learned from, which the host learns of later."""
+        rows, held = batch.rows[batch.share], self.learner.held()
+        views = self._embedded(batch.views)
+        if world_size() > 1:
+            *views, share = gathered(*views, batch.share)
+            in_order = share.argsort()
+            views, rows = [view[in_order] for view in views], batch.rows[share[in_order]]
+        y = self.y[rows]
         with sharing():
-            loss: Tensor = self.objective(embeddings, y)
-        value = float(loss.detach())  # waits for an accelerator: the price of never learning from a bad loss
-        if math.isfinite(value):
-            self.learner.learn(loss, self.step)
-        elif not (skips and self.learner.is_finite()):
-            raise self._bad_batch(value, {"rows": rows, "x": self.x[rows], "y": y, "embeddings": embeddings})
-        else:
-            for buffer, before in zip(buffers, held):
-                buffer.copy_(before)  # such as running statistics, which have seen the batch
-        return value
+            loss: Tensor = (
+                self._loss(views[0], y) if len(views) == 1 else self._loss(views[0], rows, views[1], rows)
+            )
+        good = torch.isfinite(loss.detach()) & self._sound
+        if self._options.bad_loss == "stop":
+            self._sound = good  # nor is anything learned that follows, until the host hears of it
+        self.learner.learn(loss, self.step, good, held)
+        return _Taken(
+            self.step, *_sent(loss.detach()), {"rows": rows, "y": y, "embeddings": views[0].detach()}
+        )
+
+    def _embedded(self, views: tuple[Tensor, ...]) -> list[Tensor]:
+        """Embeddings of the views, all in one pass."""
+        encoder, chunk, x = (
+            self.learner.encoder,
+            self._options.chunk,
+            views[0] if len(views) == 1 else torch.cat(views),
+        )
+        embeddings: Tensor = encoder(x) if chunk is None else embed_in_chunks(encoder, x, chunk)
+        return list(embeddings.chunk(len(views)))
+
+    def _settle(self, taken: _Taken) -> None:
+        """Note the loss of a step; end the run if it is not finite, unless such are skipped."""
+        if taken.arrived is not None:
+            taken.arrived.synchronize()
+        value = float(taken.loss)
+        self.losses[taken.step] = value
+        if math.isfinite(value) or (self._options.bad_loss == "skip" and self.learner.is_finite()):
+            return
+        self.step, self.losses[taken.step :] = taken.step, torch.nan
+        raise self._bad_batch(value, taken.tensors | {"x": self.x[taken.tensors["rows"]]})
+
+    @property
+    def _behind(self) -> int:
+        """How many steps the host hears late of a loss: an accelerator computes the next one meanwhile."""
+        return int(self.y.device.type == "cuda")
 
     def _bad_batch(self, loss: float, tensors: dict[str, Tensor]) -> BadBatchError:
         name, options = self.settings["objective"], self._options
@@ -224,70 +298,23 @@ class Training:
         )
 
 
-def first_encoder(x: Tensor, seed: int, options: FitOptions) -> nn.Module:
-    """The encoder that every run of this seed starts from, for rows like those of x.
+class _Taken(NamedTuple):
+    """A step that was begun."""
 
-    A callable of the user's runs: options are the user's word, where they are not read from a file.
-    """
-    with _seeded(seed):
-        return create_encoder(_encoder_name(x, options), x.shape[1:], options.width, user_code=True)
-
-
-def _encoder_name(x: Tensor, options: FitOptions) -> str:
-    """What ``auto`` stands for where shapes do not tell: texts are rows of int32, code points."""
-    texts = x.ndim == 2 and x.dtype == torch.int32
-    return "text_transformer" if texts and options.encoder == "auto" else options.encoder
+    step: int
+    loss: Tensor  # on the CPU, once it has arrived
+    arrived: torch.Event | None
+    tensors: dict[str, Tensor]  # what is kept of a bad batch
 
 
-def _accelerator(options: FitOptions) -> Accelerator:
-    # Accelerate keeps one setting per Python process; each run here has its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        cpu = options.device == "cpu" or not torch.accelerator.is_available()
-        accelerator = Accelerator(cpu=cpu, mixed_precision=options.precision)
-    except ValueError as error:
-        raise InputError(f"precision: {options.precision} does not work here ({error}); use no") from None
-    if options.device not in ("auto", accelerator.device.type):
-        raise InputError(f"device: {options.device} is not available here; use auto or cpu")
-    return accelerator
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers from `seed` inside; the caller's go on afterwards as if nothing had been drawn."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
-def _checked(x: Any, y: Any, device: torch.device) -> tuple[Tensor, Tensor, int]:
-    """Labelled rows and their labels on the device, labels renumbered from 0, and the number of classes."""
-    x = torch.as_tensor(x)
-    if x.ndim < 2 or not len(x):
-        raise InputError(f"fit: x must have shape (n, ...) with n >= 1, got {tuple(x.shape)}")
-    y = check_labels("fit", "y", y, x)
-    if x.is_floating_point():
-        x = x.float()
-        if not torch.isfinite(x).all():
-            raise InputError("fit: x holds values that are not finite; drop or fill those rows")
-    if (y == UNLABELLED).any():
-        x, y = x[y != UNLABELLED], y[y != UNLABELLED]
-    classes, y = torch.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(
-            f"fit: y must hold at least two classes, got {len(classes)}; add rows of another class"
-        )
-    return x.to(device), y.to(device), len(classes)
-
-
-def _objective(objective: str | nn.Module, width: int, num_classes: int) -> nn.Module:
-    """The module itself, or a new one by name."""
-    if isinstance(objective, nn.Module):
-        return objective
-    chosen = named.parse_objectives(objective)
-    if len(chosen) != 1:
-        raise InputError(f"fit: one objective at a time, got {objective!r}; compare takes several")
-    return named.create(chosen[0], width=width, num_classes=num_classes)
+def _sent(loss: Tensor) -> tuple[Tensor, torch.Event | None]:
+    """On its way to the CPU, and what tells that it is there; other work of the device goes on behind it."""
+    if loss.device.type != "cuda":
+        return loss, None
+    here = torch.empty(loss.shape, dtype=loss.dtype, pin_memory=True).copy_(loss, non_blocking=True)
+    arrived: torch.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return here, arrived
 
 
 def _seed_generators(seed: int, device: torch.device) -> None:

@@ -17,6 +17,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["no", "bf16", "fp16"]
 Select = Literal["last", "validation"]
 BadLoss = Literal["stop", "skip"]
+AUGMENTATIONS = ("none", "crop", "flip", "turn", "jitter", "blur", "erase", "strong")
 
 METRICS = "recall_at_1,recall_at_10,map_at_r,r_precision,nmi,auc,opis"
 OBJECTIVES = "cross-entropy,normalized-softmax,spce,contrastive,multi-similarity,supcon,triplet"
@@ -39,6 +40,8 @@ class FitOptions:
     """The network: conv, conv4, resnet18, resnet50, vit_tiny, mlp, linear, bag_of_words, text_transformer,
     efficientnet_lite0, timm:NAME, hf:NAME or module.path:callable, own ones with options as in resnet18:norm=group;
     auto is conv for images, mlp for vectors, text_transformer for texts."""
+    start: str | None = None
+    """Folder of a run whose encoder training starts from, in place of a new --encoder of --width."""
     width: int = 64
     """Width of the embedding."""
     steps: int = 500
@@ -47,6 +50,11 @@ class FitOptions:
     """Passes over the training set, in place of --steps."""
     batch_size: int = 128
     """Items in a batch."""
+    augment: str = "none"
+    """Random changes to training images, by comma: crop, flip, turn, jitter, blur, erase, or strong for crop, flip,
+    jitter and blur; none for none."""
+    workers: int = 0
+    """Processes that read rows ahead, where rows stay on disk; 0 reads them when they are wanted."""
     chunk: int | None = None
     """Items embedded at once, for batches larger than memory; the gradient is that of the whole batch."""
     sampler: Sampler = "class-balanced"
@@ -59,6 +67,10 @@ class FitOptions:
     """Highest learning rate of what the objective itself learns, such as class weights."""
     weight_decay: float = 1e-4
     """Weight decay (AdamW), on matrices and filters only."""
+    class_share: float | None = None
+    """Share of the classes that a step looks at, such as 0.1: those of its items, and others at random."""
+    cut_classes: bool = False
+    """Cut class weights among the processes; for arcface, cosface, normalized-softmax and p2s-grad."""
     clip: float | None = None
     """Longest gradient of all that is learned, as one vector; a longer one is shortened to that."""
     ema: float | None = None
@@ -75,6 +87,11 @@ class FitOptions:
         for field in fields(self):
             _check(field.name, getattr(self, field.name), hints[field.name], field.default)
         parse_encoder(self.encoder)
+        _check_augment(self.augment)
+        if self.cut_classes and self.precision == "fp16":
+            raise InputError(
+                "cut_classes: not with precision fp16, whose steps are left out by one process; use bf16"
+            )
         if self.sampler == "class-balanced" and self.batch_size % self.per_class:
             nearest = max(1, self.batch_size // self.per_class) * self.per_class
             raise InputError(
@@ -101,6 +118,8 @@ class CompareOptions(FitOptions):
     """Objectives, with options as in multi-similarity:beta=40,supcon."""
     seeds: int = 3
     """Seeds 0, 1, ... for each objective; intervals are over them."""
+    trials: int | None = None
+    """Tune each objective first, by so many runs that vary its learning rates and options, on validation classes."""
     select: Select = "last"
     """Which model is judged: that of the last step, or of the probe best on validation classes."""
     probes: int = 5
@@ -117,6 +136,8 @@ class TrainOptions(FitOptions):
     """Data set: glyphs, digits, npz:PATH, or folder:PATH of class folders."""
     objective: str = "multi-similarity"
     """Objective, with options as in multi-similarity:beta=40."""
+    triplets: str | None = None
+    """File of triplets or pairs, as mimetric mine writes: batches of its lines, whole, in place of --sampler."""
     seed: int = 0
     """Of the initialization, the batches and the random numbers."""
     select: Select = "last"
@@ -152,8 +173,29 @@ class EvaluateOptions:
         return tuple(name for part in self.metrics.split(",") if (name := part.strip().replace("-", "_")))
 
 
-_COUNTS = {"width", "steps", "epochs", "batch_size", "chunk", "per_class", "seeds", "probes", "patience"}
+_COUNTS = {
+    "width",
+    "steps",
+    "epochs",
+    "batch_size",
+    "chunk",
+    "per_class",
+    "seeds",
+    "trials",
+    "probes",
+    "patience",
+}
 _RATES = {"lr", "objective_lr", "clip"}
+
+
+def _check_augment(words: str) -> None:
+    """Words by comma; none stands alone."""
+    chosen = [word.strip() for word in words.split(",")]
+    for word in chosen:
+        if word not in AUGMENTATIONS:
+            raise InputError(f"augment: unknown value {word!r}; {did_you_mean(word, AUGMENTATIONS)}")
+    if "none" in chosen and len(chosen) > 1:
+        raise InputError(f"augment: none stands alone, got {words}; leave it out")
 
 
 def _check(name: str, value: Any, hint: Any, default: Any) -> None:
@@ -162,9 +204,13 @@ def _check(name: str, value: Any, hint: Any, default: Any) -> None:
         raise InputError(f"{name}: unknown value {value!r}; {did_you_mean(str(value), get_args(hint))}")
     if name in _COUNTS and value is not None and not (isinstance(value, int) and value >= 1):
         raise InputError(f"{name} must be a whole number, at least 1, got {value}; try {default or 1}")
+    if name == "workers" and not (isinstance(value, int) and value >= 0):
+        raise InputError(f"workers must be a whole number, at least 0, got {value}; try {default}")
     if name in _RATES and value is not None and not 0 < value < float("inf"):
         raise InputError(f"{name} must be a number above 0, got {value}; try {default or 1}")
     if name == "ema" and value is not None and not 0 < value < 1:
         raise InputError(f"ema must lie between 0 and 1, got {value}; try 0.999")
+    if name == "class_share" and value is not None and not 0 < value <= 1:
+        raise InputError(f"class_share must lie above 0 and be at most 1, got {value}; try 0.1")
     if name == "weight_decay" and not 0 <= value < float("inf"):
         raise InputError(f"{name} must be a number from 0 up, got {value}; try {default}")

@@ -2,7 +2,8 @@
 
 ``results.json`` (schema_version 1); a *metric* is ``{mean, low, high, values}`` over seeds, or None::
 
-    data          spec, name, note, split, input_shape; train, validation, test: {items, classes}
+    data          spec, name, note, split, input_shape; sha256 of all rows and labels, split_sha256 of which rows are
+                   which; train, validation, test: {items, classes}
     settings      every option that changes numbers; steps and epochs as they came out
     environment   versions, processor, threads
     objectives    {name: {seeds, recall_at_1, map_at_r, r_precision, nmi,
@@ -13,18 +14,27 @@
                    train_seconds, peak_memory_bytes, standing, behind_best, still_rising, note}}
     baselines     {raw_input, untrained: {recall_at_1, map_at_r, r_precision, nmi, and the information}}
     curves        {name: [one per seed: {seed, step: [...], epoch: [...], loss: [...],
-                   tightness, contrast, validation_recall_at_1, validation_map_at_r,
+                   tightness, contrast, cross_entropy, pairwise_cross_entropy, simplified_pairwise_cross_entropy,
+                   validation_recall_at_1, validation_map_at_r,
                    validation_information_discriminative, ..., and the same of test_}]}
     information   rows: at most so many are measured; validation, test: {rows, classes, label_entropy}
     retrieval     {seed, queries: [{row, label}], neighbors: {name: [one list per query, nearest first:
-                   {row, label, similarity}]}}; pictures.npz beside it has the rows' images
+                   {row, label, similarity}]}, first_right: {name: [how far down the first item of the query's class
+                   is, 0: nowhere]}, drawn: so many of the queries are drawn, the others are those found worst};
+                   examples.json and pictures.npz beside it have more: see :mod:`mimetric.train.examples`
+    tuning        None, or {trials, seed, objectives: {name: {space: {option: {low, high, log, default}},
+                   chosen: {option: value}, validation_recall_at_1, asked_validation_recall_at_1 (before tuning),
+                   trials: [{values, validation_recall_at_1}]}}}
 
+With tuning, the numbers of an objective are of its chosen options and learning rates; `settings` has those asked for.
+The trials saw training and validation rows only.
 A curve begins with the untrained encoder (step 0, loss None); a loss is the mean since the point before.
 The test is looked at there and where the model is judged; in between its values are None.  Information is measured
 at the first and last point and two between; elsewhere it is None.
 Both views of I(Z;Y), H(Z) (`entropy`) and H(Z|Y) are in nats and of unit rows: see :mod:`mimetric.views`; H(Y)
 (`label_entropy`) of the rows measured is the most that I(Z;Y) can be.  Tightness and contrast are in the loss's
-own units, on training batches.
+own units, on training batches; and there the cross-entropy of what is a linear classifier, beside its pairwise forms
+(:func:`mimetric.views.bounds`), in nats.
 What cannot be measured, such as validation without validation classes, is None.
 """
 
@@ -44,7 +54,9 @@ import numpy as np
 import torch
 
 from mimetric.core.files import write_whole
+from mimetric.data.saved_splits import split_hash
 from mimetric.data.sources import LabelledData
+from mimetric.data.stored import digest_of, stored
 from mimetric.train.intervals import standings, summary
 from mimetric.train.machine import environment
 from mimetric.train.options import CompareOptions, TrainOptions
@@ -88,6 +100,7 @@ def summarize(
         "baselines": {name: _metrics(own, QUALITY) for name, own in baselines.items()},
         "curves": {name: [_curve(run) for run in own] for name, own in by_name.items()},
         "information": _information(data),
+        "tuning": None,
     }
 
 
@@ -157,6 +170,8 @@ def _data(data: LabelledData, options: CompareOptions | TrainOptions) -> dict[st
         "name": data.name,
         "note": data.note,
         "split": data.split.kind,
+        "sha256": digest_of(stored(data.x) or torch.from_numpy(data.x), torch.from_numpy(data.y)),
+        "split_sha256": split_hash(data.split, data.y),
         "input_shape": list(data.x.shape[1:]),
         **{
             name: {"items": len(rows), "classes": len(np.unique(data.y[rows]))}

@@ -4,9 +4,11 @@ The folder is a checkpoint (:mod:`mimetric.train.checkpoint`), of the end of an 
 
     settings.json                       the options, a hash of the rows of each part, the machine, and which of these
     weights-*, state-*                  the model to be judged so far; where the training stands
+    run.toml                            the options, for --config to repeat it; split-*.npz which rows are which
     metrics.jsonl                       the learning curve so far: a point at the end of each epoch
     results.json, results.csv           at the end, as a comparison of one objective and one seed has them
-    pictures.npz                        what was found nearest to a few queries, where the data are images
+    report.html, README.md              the same to look at; the model card, with intervals over test classes
+    examples.json, pictures.npz         what the model makes of a few test items, and their pictures
     bad-batch.*                         a batch whose loss was not finite, if that stopped the run
 """
 
@@ -24,23 +26,29 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mimetric import named
-from mimetric.core.digests import digest
 from mimetric.core.errors import InputError
 from mimetric.core.files import remove_others, writable_folder, write_whole
+from mimetric.data.pair_files import read_pair_file
 from mimetric.data.saved_splits import split_hash, write_split
 from mimetric.data.sources import LabelledData, load_data
+from mimetric.data.stored import DeadWorkerError, digest_of
 from mimetric.models.names import parse_encoder
+from mimetric.report.card import CARD, model_card
+from mimetric.report.page import write_report
 from mimetric.train.bad_batch import BadBatchError
-from mimetric.train.checkpoint import SETTINGS, State, read_settings, read_state, read_weights, save
-from mimetric.train.examples import PICTURES, described, drawn_queries, nearest, write_pictures
+from mimetric.train.checkpoint import SETTINGS, State, read_settings, read_state, read_weights
+from mimetric.train.config import CONFIG, write_config
+from mimetric.train.evaluate import evaluate_test
+from mimetric.train.examples import EXAMPLES, PICTURES, Examples
 from mimetric.train.loop import Training
 from mimetric.train.machine import PeakMemory, environment
-from mimetric.train.options import TrainOptions
+from mimetric.train.options import EvaluateOptions, TrainOptions
 from mimetric.train.progress import Progress, Silent
 from mimetric.train.results import summarize, write_results, write_runs
-from mimetric.train.state import restore, state_of
+from mimetric.train.state import commit, restore, state_of
 from mimetric.train.watched import (
     INFORMED,
     Parts,
@@ -53,12 +61,22 @@ from mimetric.train.watched import (
 )
 
 METRICS = "metrics.jsonl"
-_REWRITTEN = (METRICS, "results.csv", "results.json", PICTURES)
-_MAY_CHANGE = {"device", "bad_loss"}  # when a run goes on: with another of the rest it were another run
+REPORT = "report.html"
+_REWRITTEN = (METRICS, "results.csv", "results.json", PICTURES, EXAMPLES, REPORT, CARD, CONFIG)
+_ON_CARD = EvaluateOptions(metrics="recall_at_1,recall_at_10,map_at_r,r_precision")
+_MAY_CHANGE = {
+    "device",
+    "bad_loss",
+    "workers",
+}  # when a run goes on: with another of the rest it were another run
 
 
 def train(
-    options: TrainOptions = TrainOptions(), *, resume: bool = False, progress: Progress = Silent()
+    options: TrainOptions = TrainOptions(),
+    *,
+    data: LabelledData | None = None,
+    resume: bool = False,
+    progress: Progress = Silent(),
 ) -> dict[str, Any]:
     """Train one objective, looking at validation after each epoch, and judge it on the test as ``compare`` does.
 
@@ -68,7 +86,8 @@ def train(
 
     Args:
         options: all there is to choose.  Of a run that goes on, those it began with: give `out`, and no others but
-            `device` and `bad_loss`.
+            `device`, `bad_loss` and `workers`.
+        data: in place of what `options` name, such as :func:`~mimetric.data.arrays.as_data` makes of arrays.
         resume: go on with the run in ``options.out``.
         progress: told of every step.
 
@@ -79,14 +98,23 @@ def train(
             full, validation asked for where the data have none, or a loss that is not finite.
         KeyboardInterrupt: stopped; its message says how to go on.
     """
+    if data is not None:
+        options = replace(options, data=data.name)
     folder, options = options.out, _asked(options, resume=resume)
-    data = load_data(options.data, seed=0)
+    data = load_data(options.data, seed=0) if data is None else data
+    together = _together(options, data)
     parts = parts_of(data)
     untrained, start = first_look(parts, options.seed, options)
     _check_validation(options, start)
     memory = PeakMemory()
     with memory:
-        training = Training(*parts.train, options.objective, seed=options.seed, options=options)
+        training = Training(
+            *parts.train,
+            options.objective,
+            seed=options.seed,
+            options=options,
+            together=together,
+        )
     if training.rank:
         progress = Silent()  # the first process speaks for all, and writes
     run = WatchedRun(training, parts, start, memory, select=options.select)
@@ -96,6 +124,7 @@ def train(
     writable_folder(folder)
     if not training.rank:
         write_split(folder, data.split, data.y)
+        write_config(folder, options)
     progress.started(f"{options.objective}, seed {options.seed}: {training.steps} steps", training.steps)
     progress.advanced(training.step)
     with _told_how_to_go_on(folder, training):
@@ -103,12 +132,16 @@ def train(
         judged, embeddings = run.judge()
         baselines = {"raw_input": [raw_input(parts)], "untrained": [untrained]}
         results = summarize([judged], baselines, data, options)
-        queries = drawn_queries(parts.test.y)
-        results["retrieval"] = described(data, queries, {judged.objective: nearest(embeddings, queries)})
+        examples = Examples(data, judged.seed)
+        examples.show(judged.objective, judged.seed, embeddings, training.model["objective"])
+        results["retrieval"] = examples.retrieval()
         if not training.rank:
             write_runs(folder, [judged])
-            write_pictures(folder, data, results["retrieval"])
+            examples.write(folder, results["retrieval"])
             write_results(folder, results)
+            write_report(results, folder / REPORT)
+            tested = evaluate_test(embeddings, parts, _ON_CARD, seed=options.seed).as_json()
+            write_whole(folder / CARD, model_card(settings, results, tested).encode())
             remove_others(folder, _REWRITTEN, _REWRITTEN)
     progress.said(described_run(judged))
     return results
@@ -161,14 +194,16 @@ def _train(
 
 
 def _save(run: WatchedRun, folder: Path, settings: dict[str, Any]) -> None:
-    if run.training.rank:
+    training = run.training
+    if training.rank and training.classes is None:
         return
-    state = state_of(run.training)
+    state = state_of(training)
     lines = "".join(json.dumps(point, allow_nan=False) + "\n" for point in run.curve)
-    write_whole(folder / METRICS, lines.encode())
-    steps = {"step": run.best["step"], "steps_done": run.training.step}  # of the model, and of the state
+    if not training.rank:
+        write_whole(folder / METRICS, lines.encode())
+    steps = {"step": run.best["step"], "steps_done": training.step}  # of the model, and of the state
     whole = State(state.tensors, state.values | {"run": run.state()})
-    save(folder, run.weights, settings | steps, whole)
+    commit(folder, training, run.weights, settings | steps, whole)
 
 
 def _restore(run: WatchedRun, folder: Path, settings: dict[str, Any]) -> None:
@@ -177,7 +212,8 @@ def _restore(run: WatchedRun, folder: Path, settings: dict[str, Any]) -> None:
         raise InputError(
             f"{settings['data']}: the data are not those that the run in {folder} began with; train again"
         )
-    state, weights = read_state(folder, saved), read_weights(folder, saved)
+    classes = run.training.classes
+    state, weights = read_state(folder, saved, classes), read_weights(folder, saved, classes)
     try:
         restore(run.training, state)
         run.restore(state.values.get("run", {}), weights)
@@ -216,11 +252,17 @@ def _settings(options: TrainOptions, data: LabelledData, parts: Parts) -> dict[s
         name: value for name, value in asdict(options).items() if name not in ("out", "objective", "steps")
     }
     split = {
-        name: {"items": len(part.y), "classes": len(torch.unique(part.y)), "sha256": digest(*part)}
+        name: {"items": len(part.y), "classes": len(torch.unique(part.y)), "sha256": digest_of(*part)}
         for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
     }
     told = {"kind": data.split.kind, "hash": split_hash(data.split, data.y), **split}
     return given | {"split": told, "environment": environment()}
+
+
+def _together(options: TrainOptions, data: LabelledData) -> Tensor | None:
+    if options.triplets is None:
+        return None
+    return torch.from_numpy(read_pair_file(Path(options.triplets).expanduser(), data))
 
 
 def _check_validation(options: TrainOptions, start: dict[str, Any]) -> None:
@@ -265,6 +307,10 @@ def _told_how_to_go_on(folder: Path, training: Training) -> Iterator[None]:
         raise KeyboardInterrupt(
             f"stopped; saved at step {at} of {training.steps}, go on by: {go_on}"
         ) from None
+    except DeadWorkerError as error:
+        if not (folder / SETTINGS).exists():
+            raise
+        raise InputError(f"{error}; go on by: {go_on}") from None
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = f"go on by: {go_on}" if (folder / SETTINGS).exists() else "begin again"

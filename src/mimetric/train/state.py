@@ -8,21 +8,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mimetric.core.errors import InputError
+from mimetric.core.processes import wait_for_all, world_size
 from mimetric.models.names import parse_encoder
 from mimetric.train.checkpoint import State, part_of, read_settings, read_state, save, weights_of
+from mimetric.train.class_files import part_folder, remove_other_parts, save_classes
 from mimetric.train.loop import Training
 from mimetric.train.options import FitOptions
 
 
 def save_training(folder: Path, training: Training) -> None:
     """Write a checkpoint in place of the one that the folder holds: the model, and where the training stands.
+
+    Several processes call it together; the first writes, and where class weights are cut each writes its rows.
 
     Raises:
         InputError: weights are not finite; what was saved before is better.
@@ -38,7 +42,23 @@ def save_training(folder: Path, training: Training) -> None:
     (2, True)
     """
     settings = training.settings | {"step": training.step}
-    save(folder, weights_of(**training.model), settings, state_of(training))
+    commit(folder, training, weights_of(**training.model), settings, state_of(training))
+
+
+def commit(
+    folder: Path, training: Training, weights: Mapping[str, Tensor], settings: dict[str, Any], state: State
+) -> None:
+    """The same with a model and settings of your own, as :func:`~mimetric.train.checkpoint.save` takes them."""
+    saved = f"{training.step}-{world_size()}"
+    if training.classes is not None:
+        settings = settings | {"classes": saved}
+        weights = _without_rows(folder, saved, training, "weights", weights)
+        state = State(_without_rows(folder, saved, training, "state", state.tensors), state.values)
+        wait_for_all()
+    if training.rank:
+        return
+    save(folder, weights, settings, state)
+    remove_other_parts(folder, saved)
 
 
 def resume_training(
@@ -62,7 +82,6 @@ def resume_training(
         InputError: nothing there to resume, or other rows or modules than it began with.
     """
     settings = read_settings(folder)
-    state = read_state(folder, settings)
     names = [option.name for option in fields(FitOptions) if option.name != "encoder" or encoder is None]
     try:
         options = FitOptions(**{name: settings[name] for name in names})
@@ -75,7 +94,7 @@ def resume_training(
             f"checkpoint {folder}: its run cannot be made again ({error}); "
             "pass resume_training(..., encoder=, objective=) modules of your own, if it had such"
         ) from None
-    restore(training, state)
+    restore(training, read_state(folder, settings, training.classes))
     return training
 
 
@@ -119,6 +138,20 @@ def restore(training: Training, state: State) -> None:
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the state does not fit this run ({reason}); train again") from None
+
+
+def _without_rows(
+    folder: Path, saved: str, training: Training, kind: str, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """What all processes have alike, after the rows of this process's classes are written."""
+    parameters = [p for group in training.learner.optimizer.param_groups for p in group["params"]]
+    at = next(i for i, parameter in enumerate(parameters) if parameter is training.objective.weight)
+    whose = ("objective.weight", "average.1.weight", f"optimizer.{at}.")
+    rows = {name: tensor for name, tensor in tensors.items() if name.startswith(whose) and tensor.ndim}
+    part = part_folder(folder, kind, saved)
+    part.mkdir(parents=True, exist_ok=True)
+    save_classes(part, rows, cast(range, training.classes))
+    return {name: tensor for name, tensor in tensors.items() if name not in rows}
 
 
 def _modules(training: Training) -> dict[str, nn.Module]:

@@ -9,29 +9,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mimetric.core.classifier import LinearClassifier
 from mimetric.core.errors import InputError
 from mimetric.data.sources import LabelledData
-from mimetric.models.encoders import embed
+from mimetric.data.stored import StoredRows, stored
+from mimetric.losses import CrossEntropyLoss
 from mimetric.train.checkpoint import part_of, weights_of
-from mimetric.train.loop import Training, first_encoder
+from mimetric.train.loop import Training
 from mimetric.train.machine import PeakMemory
 from mimetric.train.options import FitOptions, Select
 from mimetric.train.progress import Progress, Silent
 from mimetric.train.quality import INFORMATION, Measured, informed, judged, looked_at
 from mimetric.train.results import Run
+from mimetric.train.start import embed_rows, first_encoder
+from mimetric.views import bounds, drawn_rows
 
 INFORMED = (
     3  # looks of a run that measure information, beside the untrained encoder: it costs more than retrieval
 )
+BOUND = ("cross_entropy", "pairwise_cross_entropy", "simplified_pairwise_cross_entropy")
+_BOUND_ROWS = 512  # of training, on which these are measured
 
 
 class Part(NamedTuple):
-    """Rows (n, ...) and their labels (n,)."""
+    """Rows (n, ...), in memory or on disk, and their labels (n,)."""
 
-    x: Tensor
+    x: Tensor | StoredRows
     y: Tensor
 
 
@@ -47,10 +54,12 @@ class Parts(NamedTuple):
 
 
 def parts_of(data: LabelledData) -> Parts:
-    """The rows of each part, as tensors."""
+    """The rows of each part; those of a mapped array, such as decoded pictures, stay on disk."""
+    kept = stored(data.x)
 
     def part(rows: NDArray[np.int64]) -> Part:
-        return Part(torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows]))
+        x = torch.from_numpy(data.x[rows]) if kept is None else kept.chosen(torch.from_numpy(rows))
+        return Part(x, torch.from_numpy(data.y[rows]))
 
     split = data.split
     query = None if split.query is None else torch.from_numpy(np.isin(split.test, split.query))
@@ -58,14 +67,16 @@ def parts_of(data: LabelledData) -> Parts:
 
 
 def raw_input(parts: Parts) -> Measured:
-    """What the inputs themselves find."""
-    return judged(embed(nn.Flatten(), parts.test.x), parts.test.y, 0, parts.query)
+    """What the inputs themselves find; pictures on disk are shrunk, as all their pixels might not fit in memory."""
+    x = parts.test.x
+    flat = nn.Flatten() if isinstance(x, Tensor) else _Shrunk()
+    return judged(embed_rows(flat, x), parts.test.y, 0, parts.query)
 
 
 def first_look(parts: Parts, seed: int, options: FitOptions) -> tuple[Measured, Measured]:
     """What the untrained encoder of a seed finds on the test, and the point where its learning curves begin."""
     encoder = first_encoder(parts.train.x, seed, options)
-    untrained = judged(embed(encoder, parts.test.x), parts.test.y, seed, parts.query)
+    untrained = judged(embed_rows(encoder, parts.test.x), parts.test.y, seed, parts.query)
     return untrained, _point(0, 0.0, None, _validation(encoder, parts, inform=True), untrained)
 
 
@@ -182,15 +193,35 @@ def spread(steps: int, looks: int) -> list[int]:
     return sorted({max(1, round(steps * i / looks)) for i in range(1, looks + 1)})
 
 
+class _Shrunk(nn.Module):
+    """Pictures averaged down to 16 x 16 where they are larger, as vectors; vectors as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return (F.adaptive_avg_pool2d(x, 16) if x.ndim == 4 and min(x.shape[2:]) > 16 else x).flatten(1)
+
+
 def _validation(encoder: nn.Module, parts: Parts, *, inform: bool) -> Measured:
-    embeddings = embed(encoder, parts.validation.x)
+    embeddings = embed_rows(encoder, parts.validation.x)
     found = looked_at(embeddings, parts.validation.y)
     return found | informed(embeddings, parts.validation.y) if inform else found
 
 
 def _sides(training: Training) -> Measured:
     """Tightness and contrast of the objective as it is now, on a few training batches."""
-    return dict(zip(("tightness", "contrast"), training.sides() or (None, None)))
+    found: Measured = dict(zip(("tightness", "contrast"), training.sides() or (None, None)))
+    return found | dict(zip(BOUND, _bound(training)))
+
+
+def _bound(training: Training) -> tuple[float | None, ...]:
+    """Cross-entropy of a linear classifier on rows of a few training classes, and both its pairwise forms."""
+    objective = training.model["objective"]
+    if not isinstance(objective, CrossEntropyLoss | LinearClassifier):
+        return (None,) * len(BOUND)
+    rows = drawn_rows(training.y, _BOUND_ROWS)
+    embeddings = training.embed(training.x[rows])
+    found = bounds(embeddings, training.y[rows], objective.weight, objective.bias)
+    return found.ce, found.pce, found.spce
 
 
 def _point(step: int, epoch: float, loss: float | None, validation: Measured, test: Measured) -> Measured:
