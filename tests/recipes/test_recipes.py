@@ -48,6 +48,7 @@ def test_it_runs_small(name: str, small: Callable[[str], dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_a_seed_measures_the_same_again(name: str, small: Callable[[str], dict[str, Any]]) -> None:
     recipe = recipes.load(name)
     again = recipe.measure(recipe.quick(), 0)

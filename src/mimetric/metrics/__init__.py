@@ -51,6 +51,8 @@ from .neighborhood import (
     utilization,
 )
 from .opis import Opis, calibration_range, opis
+from .pooled import pooled_retrieval_auc
+from .probe import linear_probe_accuracy
 from .rates import ClassRates, class_rates
 from .retrieval import (
     StreamingRetrieval,
@@ -140,6 +142,7 @@ __all__ = [
     "gt_known_localization",
     "heat_boxes",
     "hubness",
+    "linear_probe_accuracy",
     "map_at_r",
     "mce",
     "metric_names",
@@ -153,6 +156,7 @@ __all__ = [
     "paired_difference",
     "per_class",
     "per_query",
+    "pooled_retrieval_auc",
     "precision_at_k",
     "r_precision",
     "recall_at_k",
