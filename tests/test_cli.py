@@ -317,6 +317,13 @@ def test_the_help_of_a_recipe_shows_its_claim_and_flags(capsys: pytest.CaptureFi
     assert "[default: 70]" not in capsys.readouterr().out
 
 
+def test_a_recipe_runs_where_pydantic_is_loaded(capsys):
+    """The parser then checks defaults too: the page and other packages load it."""
+    pytest.importorskip("pydantic")
+    assert main(["reproduce", "boudiaf2020", "--seeds", "0"]) == 2
+    assert "seeds must be a whole number" in capsys.readouterr().err
+
+
 def test_flags_of_a_recipe_become_its_options(asked: list[Any]) -> None:
     recipe = recipes.load("boudiaf2020")
     for words in ([], ["--seeds", "5", "--steps=400"], ["--quick"], ["--quick", "--steps", "400"]):

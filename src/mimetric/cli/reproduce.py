@@ -21,7 +21,7 @@ def reproduce_with(flags: type | None) -> Callable[..., None]:
 
     def reproduce(
         *names: str,
-        options: Any = None,
+        options: Any = None if flags is None else flags(),
         seeds: int = 3,
         quick: bool = False,
         every: Annotated[bool, Parameter(name="--all")] = False,
