@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import glob
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +12,7 @@ from zipfile import ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mimetric.core.files import remove_others
+from mimetric.core.files import remove_others, whole_file
 
 Parts = Callable[[str], Iterator[NDArray[Any]]]
 SUFFIXES = (".npz", ".parquet")
@@ -41,24 +38,8 @@ def write_embeddings(path: Path, columns: Sequence[str], parts: Parts) -> None:
     """
     writer = {".npz": _npz, ".parquet": _parquet}[path.suffix.lower()]
     remove_others(path.parent, [glob.escape(path.name)], kept=[path.name])  # what a killed process left
-    with _whole(path) as file:
+    with whole_file(path) as file:
         writer(file, columns, parts)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of another once it is written and on disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # a temporary file is private to its owner
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _npz(file: IO[bytes], columns: Sequence[str], parts: Parts) -> None:
