@@ -32,8 +32,7 @@ test-distributed: $(VENV)/test.installed
 	$(PYTEST) tests/core/test_processes.py tests/core/test_shards.py $(ARGS)
 
 test-browser: $(VENV)/browser.installed
-	$(BIN)/python -m pytest tests/report/test_browser.py $(ARGS)  # one browser for each process
-	$(BIN)/python -m pytest tests/serve/test_browser.py $(ARGS)
+	$(BIN)/python -m pytest tests/report/test_browser.py tests/serve/test_browser.py $(ARGS)
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check .

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +27,10 @@ _AVERAGES = {
 }  # reduction, and whether anchors have weights
 
 
+def pytest_runtest_setup() -> None:
+    torch.manual_seed(0)  # whatever ran before in this process
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All laws of all options and averages take minutes: the fast suite holds other options of a loss to plain loops
     alone, and every loss to some averages."""
@@ -35,3 +42,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         average = (params.get("reduction"), params.get("weighted"))
         if case is not _first_of_loss[case.loss] or ("reduction" in params and average not in _AVERAGES):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for all tests: a second one in a process does not start."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()

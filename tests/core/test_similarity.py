@@ -109,9 +109,9 @@ def test_a_short_distance_by_a_product_loses_digits():
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_lifts_have_first_and_second_derivatives(similarity):
-    x, y = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 2
+    x, y = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 4
 
-    def sim(x):
+    def sim(x):  # every row inside the unit ball: on its rim the Poincare distance has no end
         return lift(similarity, x, y).anchors.square().sum(1)
 
     assert torch.autograd.gradcheck(sim, x.requires_grad_())

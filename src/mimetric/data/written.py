@@ -29,6 +29,7 @@ def write_embeddings(path: Path, columns: Sequence[str], parts: Parts) -> None:
     Raises:
         OSError: as when the disk is full; what was there still is.
 
+    >>> import tempfile
     >>> from mimetric.data.embeddings import read_embeddings
     >>> file = Path(tempfile.mkdtemp()) / "two.npz"
     >>> columns = {"embeddings": [np.eye(2), np.ones((1, 2))], "labels": [np.array(["a", "b"]), np.array(["long"])]}
