@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mimetric.core.errors import InputError, did_you_mean
+from mimetric.core.errors import InputError
 from mimetric.data.cache import leaves
+from mimetric.data.columns import SAMPLES, columns_of
 from mimetric.data.labelled import Pictures, Source
 from mimetric.data.splits import TEST, TRAIN, VALIDATION
 from mimetric.data.tables import Rows, read_rows
 
-SAMPLES = ("path", "text", "vector")
-COLUMNS = (*SAMPLES, "label", "split", "query", "gallery", "group", "id")
+_OTHERS = ("label", "split", "query", "gallery", "group", "id")
+COLUMNS = (*SAMPLES, *_OTHERS)
 _QUERY, _GALLERY = 3, 4
 _MARKS = (("query", _QUERY), ("gallery", _GALLERY))
 _PARTS = {
@@ -81,23 +82,10 @@ def read_list(
 
 
 def _columns_of(held: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """Which column of the file is which of ours."""
-    for ours, name in chosen.items():
-        if name not in held:
-            raise InputError(f"{ours}={name}: no such column; {did_you_mean(name, held)}")
-    twice = next((name for name in held if held.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"two columns are named {twice!r}; rename one")
-    found = {ours: chosen.get(ours, ours) for ours in COLUMNS if ours in chosen or ours in held}
-    named = [name for name in SAMPLES if name in chosen] or [name for name in SAMPLES if name in found]
-    if len(named) != 1:
-        what = f"has {' and '.join(named)}" if named else f"it has {', '.join(held[:8]) or 'none'}"
-        raise InputError(
-            f"needs one column of samples, path, text or vector; {what}; name it by path=, text= or vector="
-        )
+    found = columns_of(held, chosen, _OTHERS, "path=, text= or vector=")
     if "label" not in found:
         raise InputError(f"needs a column label; it has {', '.join(held[:8])}; name it by label=")
-    return {ours: name for ours, name in found.items() if ours not in SAMPLES or ours in named}
+    return found
 
 
 def _labels(rows: Rows) -> NDArray[Any]:

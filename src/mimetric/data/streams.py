@@ -16,12 +16,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mimetric.core.errors import InputError, did_you_mean
+from mimetric.core.errors import InputError
 from mimetric.data.cache import leaves
+from mimetric.data.columns import SAMPLES, columns_of
 from mimetric.data.parquet import array_of, is_list
 
-SAMPLES = ("path", "text", "vector")
-COLUMNS = (*SAMPLES, "label", "id")
+_OTHERS = ("label", "id")
+COLUMNS = (*SAMPLES, *_OTHERS)
 _BLOCK = 256  # rows of a Parquet file taken at once
 
 
@@ -61,7 +62,7 @@ def list_rows(path: Path, chosen: Mapping[str, str] = {}, root: Path | None = No
     """
 
     def choose(held: Sequence[str]) -> Mapping[str, str]:
-        return _columns_of(held, chosen)
+        return columns_of(held, chosen, _OTHERS, "--columns path=NAME")
 
     for place, cells, fault in LISTS[path.suffix.lower()](path, choose):
         where = f"{path}: {place}"
@@ -71,23 +72,6 @@ def list_rows(path: Path, chosen: Mapping[str, str] = {}, root: Path | None = No
             yield _row(cells, where, root or path.parent, f"{path.as_posix()}:{place.split()[-1]}")
         except InputError as error:
             yield Row("", "", where, fault=str(error))
-
-
-def _columns_of(held: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    for ours, name in chosen.items():
-        if name not in held:
-            raise InputError(f"{ours}={name}: no such column; {did_you_mean(name, held)}")
-    twice = next((name for name in held if held.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"two columns are named {twice!r}; rename one")
-    samples = [name for name in SAMPLES if name in chosen] or [name for name in SAMPLES if name in held]
-    if len(samples) != 1:
-        found = f"has {' and '.join(samples)}" if samples else f"it has {', '.join(held[:8]) or 'none'}"
-        raise InputError(
-            f"needs one column of samples, path, text or vector; {found}; name it by --columns path=NAME"
-        )
-    used = [*samples, *(name for name in ("label", "id") if name in chosen or name in held)]
-    return {name: chosen.get(name, name) for name in used}
 
 
 def _row(cells: Mapping[str, Any], place: str, root: Path, name: str) -> Row:
