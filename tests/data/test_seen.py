@@ -39,3 +39,12 @@ def test_another_kind_is_an_error(spec: str, load: Callable[[str], LabelledData]
         InputError, match=r"npz: must hold images of test classes .*, as (digits|glyphs) does$"
     ):
         load(spec)
+
+
+@pytest.mark.parametrize("load", [load_seen, load_unseen])
+def test_images_too_small_are_an_error(tmp_path: Path, load: Callable[..., LabelledData]) -> None:
+    file, by = tmp_path / "small.npz", "rows" if load is load_seen else "class"
+    np.savez(file, x=np.zeros((80, 5, 3)), y=np.arange(80) % 10)
+    assert len(load(f"npz:{file}:by={by}", side=3).y) == 80
+    with pytest.raises(InputError, match=f"by={by}: images must be at least 4 x 4, got 5 x 3; enlarge them$"):
+        load(f"npz:{file}:by={by}", side=4)

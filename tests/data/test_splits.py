@@ -149,7 +149,7 @@ def test_description():
         (lambda: stratified([0, 1, 1, 2, 2, 2]), "test must have at least 2 classes"),
         (lambda: stratified([0, 1], test_fraction=0.8, validation_fraction=0.2), "below 1 together, got 0.8"),
         (lambda: class_disjoint([0, 1], test_fraction=-0.1), "at least 0"),
-        (lambda: official([0, 1, 0, 1], [0, 0, 1, 1]), r"2 \(test\) or, .* got \[0, 1\]"),
+        (lambda: official([0, 1, 0, 1], [0, 0, 1, 1]), r"2 \(test\) or, .* got \[0, 1\] .* by :by=rows"),
         (
             lambda: official([0, 1, 0, 1], [0, 0, 2, 2]),
             "test must have at least 2 classes, one of them with 2",

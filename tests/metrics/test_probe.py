@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from sklearn.neighbors import NearestCentroid
 
 from mimetric.core.errors import InputError
-from mimetric.metrics import linear_probe_accuracy
+from mimetric.metrics import linear_probe_accuracy, nearest_mean_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,20 @@ def test_unlabelled_rows_are_left_out(blobs: tuple[torch.Tensor, torch.Tensor]) 
     junk = torch.cat([x, torch.full((9, 3), 99.0)]), torch.cat([y, torch.full((9,), -1)])
     assert linear_probe_accuracy(*junk, *junk) == linear_probe_accuracy(x, y, x, y)
     assert math.isnan(linear_probe_accuracy(x, y, x[:0], y[:0]))
+
+
+def test_the_nearest_mean_is_that_of_scikit_learn(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:
+    x, y = blobs
+    outside = NearestCentroid().fit(x[:150].numpy(), 5 * y[:150].numpy() - 3)
+    wanted = outside.score(x[150:].numpy(), 5 * y[150:].numpy() - 3)
+    junk = torch.cat([x[:150], x[:9] + 99]), torch.cat([5 * y[:150] - 3, torch.full((9,), -1)])
+    assert nearest_mean_accuracy(*junk, x[150:], 5 * y[150:] - 3) == pytest.approx(wanted, abs=1e-12)
+    assert 0.9 < wanted < 1
+    assert math.isnan(nearest_mean_accuracy(x, y, x[:0], y[:0]))
+    with pytest.raises(
+        InputError, match=r"^nearest_mean_accuracy: train_labels must hold at least two classes"
+    ):
+        nearest_mean_accuracy(x, 0 * y, x, y)
 
 
 def test_mistakes(blobs: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -9,16 +9,14 @@ import pytest
 import torch
 
 from mimetric.core.errors import InputError
+from mimetric.data.canvases import composed
 from mimetric.data.sources import load_data
 from mimetric.metrics import gt_known_localization, heat_boxes
 from mimetric.recipes.qin2019 import (
     CENTERS,
-    ITEM,
     MAPS,
-    SIDE,
     Options,
     Quick,
-    composed,
     enlarged,
     gaussians,
     labelled_gaussians,
@@ -38,20 +36,6 @@ def test_the_truth_is_that_of_monte_carlo() -> None:
     truth = gaussians(replace(Quick(), pairs=100, steps=1), 10, seed=0)["truth"]
     assert pointwise.mean().item() == pytest.approx(truth, abs=0.01)
     assert truth == pytest.approx(1.606, abs=5e-4)  # Monte Carlo of two seeds: 1.606
-
-
-def test_a_canvas_holds_the_object_where_its_box_says() -> None:
-    torch.manual_seed(0)
-    digits = objects(load_data("digits"))
-    found = composed(digits, torch.arange(len(digits)), 40)
-    assert found.canvas.shape == (40, 1, SIDE, SIDE)
-    assert 0 <= found.canvas.min() <= found.canvas.max() <= 1
-    for canvas, which, (left, top, right, bottom) in zip(found.canvas[:, 0], found.label, found.box.tolist()):
-        down, across = (digits[which] > 0.2).nonzero().unbind(1)
-        ink = digits[which, down.min() : down.max() + 1, across.min() : across.max() + 1]
-        assert ink.shape == (bottom - top + 1, right - left + 1)
-        assert (canvas[top : bottom + 1, left : right + 1] >= ink.clamp(max=1) - 1e-6).all()
-    assert (found.box[:, 2:] - found.box[:, :2]).max() < ITEM
 
 
 def test_a_map_of_the_object_itself_finds_it() -> None:
@@ -83,7 +67,10 @@ def test_the_quick_form_has_every_number(small: Small) -> None:
     ("call", "message"),
     [
         (lambda: Options(pairs=0), "^qin2019: pairs must be > 0, got 0$"),
-        (lambda: objects(load_data("glyphs")), "^glyphs: must hold images of classes that are trained on"),
+        (
+            lambda: localization(Options(data="glyphs")),
+            "^glyphs: must hold images of test classes trained on",
+        ),
     ],
 )
 def test_mistakes(call: Callable[[], Any], message: str) -> None:

@@ -218,7 +218,7 @@ def official(labels: ArrayLike, part: ArrayLike, *, query: ArrayLike | None = No
     if part.shape != labels.shape or not {TRAIN, TEST} <= set(codes) <= {TRAIN, VALIDATION, TEST}:
         raise InputError(
             f"split must mark each of {len(labels)} rows as 0 (train), 2 (test) or, if any, 1 (validation), "
-            f"got {codes[:4]} in shape {part.shape}"
+            f"got {codes[:4]} in shape {part.shape}; mark them so, or split anew by :by=rows or :by=class"
         )
     part = part.astype(np.int8)
     train, rng = part == TRAIN, np.random.default_rng(seed)

@@ -52,7 +52,7 @@ from .neighborhood import (
 )
 from .opis import Opis, calibration_range, opis
 from .pooled import pooled_retrieval_auc
-from .probe import linear_probe_accuracy
+from .probe import linear_probe_accuracy, nearest_mean_accuracy
 from .rates import ClassRates, class_rates
 from .retrieval import (
     StreamingRetrieval,
@@ -147,6 +147,7 @@ __all__ = [
     "mce",
     "metric_names",
     "ndcg",
+    "nearest_mean_accuracy",
     "neural_collapse",
     "nll",
     "nmi",

@@ -30,8 +30,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mimetric.core.checks import check_positive
 from mimetric.data.seen import load_seen
+from mimetric.data.subsets import some_rows
 from mimetric.losses import nt_xent_loss, self_contrast_loss
 from mimetric.metrics import anisotropy, linear_probe_accuracy
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 WIDTH = 32  # of the codes
@@ -90,10 +92,8 @@ CLAIMS = (
 def measure(options: Options, seed: int) -> dict[str, float]:
     """Accuracy on codes and hidden layer, error of reconstruction and mean cosine of every arm."""
     data, rng = load_seen(options.data), np.random.default_rng(seed)
-    train, test = rng.permutation(data.split.train)[: options.rows], rng.permutation(data.split.test)[:2000]
-    (x, y), (test_x, test_y) = (
-        (torch.from_numpy(data.x[index]).flatten(1) / data.x.max(), data.y[index]) for index in (train, test)
-    )
+    train, test = some_rows(data, rng, train=options.rows, test=2000)
+    x, test_x = train.x.flatten(1), test.x.flatten(1)
     torch.manual_seed(seed)
     pixels = x.shape[1]
     start = nn.ModuleDict({
@@ -107,17 +107,14 @@ def measure(options: Options, seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         net = deepcopy(start)
         adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-        for batch in torch.randint(len(x), (options.steps, 100)):
-            torch.autograd.backward(cost(net, x[batch], name))
-            adam.step()
-            adam.zero_grad()
+        descend(adam, (cost(net, x[rows], name) for rows in torch.randint(len(x), (options.steps, 100))))
         with torch.no_grad():
             codes, test_codes = (net["encoder"](part).chunk(2, 1)[0] for part in (x, test_x))
             hidden, test_hidden = net["hidden"](codes), net["hidden"](test_codes)
             seen = net["pixels"](test_hidden).sigmoid()
         found |= {
-            f"linear_{name}": linear_probe_accuracy(codes, y, test_codes, test_y),
-            f"linear_hidden_{name}": linear_probe_accuracy(hidden, y, test_hidden, test_y),
+            f"linear_{name}": linear_probe_accuracy(codes, train.y, test_codes, test.y),
+            f"linear_hidden_{name}": linear_probe_accuracy(hidden, train.y, test_hidden, test.y),
             f"mse_{name}": float((seen - test_x).square().mean()),
             f"cosine_{name}": float(anisotropy(test_codes)),
         }

@@ -31,6 +31,7 @@ from mimetric.data.samplers import class_balanced_batches
 from mimetric.data.seen import load_unseen
 from mimetric.losses import icnn_loss, icnn_score, proto_triplet_loss, prototypical_loss
 from mimetric.models.encoders import create_encoder, embed
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 WAYS, SHOTS, QUERIES = 10, 5, 5  # of an episode in training
@@ -98,11 +99,8 @@ def measure(options: Options, seed: int) -> dict[str, float]:
         torch.manual_seed(seed)
         net = create_encoder("conv4:channels=16", x.shape[1:], 64).train()
         adam = torch.optim.Adam(net.parameters(), lr=3e-3)
-        for episode in drawn(y, WAYS, SHOTS + QUERIES, options.episodes, seed):
-            loss = cost(net(x[episode.flatten()]).view(WAYS, SHOTS + QUERIES, -1), terms)
-            torch.autograd.backward(loss)
-            adam.step()
-            adam.zero_grad()
+        episodes = drawn(y, WAYS, SHOTS + QUERIES, options.episodes, seed)
+        descend(adam, (cost(net(x[one.flatten()]).view(*one.shape, -1), terms) for one in episodes))
         used = drawn(test_y, max(ways for ways, _ in TASKS.values()), 15, options.tests, seed)
         kept, places = torch.unique(used, return_inverse=True)
         z = embed(net, test_x[kept])

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
 import torch
@@ -31,8 +30,10 @@ from mimetric import losses
 from mimetric.core.checks import check_positive
 from mimetric.core.errors import InputError
 from mimetric.data.seen import load_seen
+from mimetric.data.subsets import some_rows
 from mimetric.models.encoders import embed
-from mimetric.train.recipe import Claim
+from mimetric.train.descent import descend
+from mimetric.train.recipe import Claim, averaged
 
 WIDTH = 16
 PAIRS: dict[str, Callable[..., Tensor]] = {
@@ -98,9 +99,8 @@ def measure(options: Options, seed: int) -> dict[str, float]:
         raise InputError(
             f"pereira2021: data must hold at least 4 classes, got {len(classes)}; name other data"
         )
-    train, test = rng.permutation(data.split.train)[: options.rows], rng.permutation(data.split.test)[:5000]
-    parts = [(torch.from_numpy(data.x[i]).flatten(1) / data.x.max(), np.searchsorted(classes, data.y[i]))
-             for i in (train, test)]  # fmt: skip
+    parts = [(x.flatten(1), np.searchsorted(classes, y.numpy()))
+             for x, y in some_rows(data, rng, train=options.rows, test=5000)]  # fmt: skip
     found, old = list[dict[str, float]](), round(0.6 * len(classes))
     for split in range(options.splits):
         rank = rng.permutation(len(classes))  # old classes become 0, 1, ..., new ones what follows
@@ -115,7 +115,7 @@ def measure(options: Options, seed: int) -> dict[str, float]:
             new = losses.novel_class_weights(embed(net, x[support]), y[support]).weight
             one |= judged(embed(net, test_x), test_y, normalize(weight), new, arm)
         found.append(one)
-    return {name: fmean(one[name] for one in found) for name in found[0]}
+    return averaged(found)
 
 
 def judged(z: Tensor, y: Tensor, old: Tensor, new: Tensor, arm: str) -> dict[str, float]:
@@ -143,8 +143,6 @@ def trained(
 
     cost: Callable[..., Tensor] = sphere if arm in SCALES else PAIRS.get(arm, softmax)
     adam = torch.optim.Adam([*net.parameters(), *plain.parameters(), *sphere.parameters()], lr=2e-3)
-    for batch in torch.randint(len(x), (steps, 64), generator=torch.Generator().manual_seed(seed)):
-        torch.autograd.backward(cost(net(x[batch]), y[batch]))
-        adam.step()
-        adam.zero_grad()
+    batches = torch.randint(len(x), (steps, 64), generator=torch.Generator().manual_seed(seed))
+    descend(adam, (cost(net(x[rows]), y[rows]) for rows in batches))
     return net, sphere.weight.detach() if arm in SCALES else None

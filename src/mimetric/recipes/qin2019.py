@@ -20,33 +20,28 @@ Run      mimetric reproduce qin2019 [--data npz:PATH]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
-from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mimetric.core.checks import check_positive
-from mimetric.core.errors import InputError
-from mimetric.data.sources import LabelledData, load_data
+from mimetric.data.canvases import composed
+from mimetric.data.labelled import LabelledData
+from mimetric.data.seen import load_seen
 from mimetric.estimators import fit_bound, known, softmax_information
 from mimetric.explain import activation_map, class_maps, info_cam
 from mimetric.metrics import accuracy, gt_known_localization, heat_boxes, top1_localization
 from mimetric.models.encoders import embed
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 CENTERS = (0.0, 2.0, -2.0, 4.0, -4.0)  # of five classes, in every coordinate
-SIDE, ITEM, SCRAP, SCRAPS = (
-    40,
-    18,
-    6,
-    4,
-)  # pixels of a canvas, of the object on it, of scraps; how many of these
+SIDE, ITEM = 40, 18  # pixels of a canvas, and of the object on it
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 MAPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cam": activation_map,
@@ -117,7 +112,9 @@ def gaussians(options: Options, width: int, seed: int) -> dict[str, float]:
     (x, y), (test_x, test_y) = (labelled_gaussians(options.pairs, width) for _ in range(2))
     net = nn.Sequential(nn.Linear(width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
                         nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, len(CENTERS)))  # fmt: skip
-    descend(net, lambda: some(x, y, 500), options.steps)
+    adam = torch.optim.Adam(net.parameters(), lr=2e-3)
+    drawn = (torch.randint(len(y), (500,)) for _ in range(options.steps))
+    descend(adam, (F.cross_entropy(net(x[rows]), y[rows]) for rows in drawn))
     mine = fit_bound(x, y, bound="mine", steps=options.steps, batch_size=500, seed=seed).value.item()
     estimate = softmax_information(embed(net, test_x), test_y).item()
     # Only the direction of (1, ..., 1) tells classes apart; along it centers are sqrt(width) times as far.
@@ -132,19 +129,10 @@ def labelled_gaussians(n: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(CENTERS)[y][:, None] + torch.randn(n, width), y
 
 
-def some(x: Tensor, y: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """A random batch."""
-    rows = torch.randint(len(y), (n,))
-    return x[rows], y[rows]
-
-
 def localization(options: Options) -> dict[str, float]:
     """The share of objects that each map finds the box of, at the threshold that is best on other canvases."""
-    data = load_data(options.data)
+    data = load_seen(options.data)
     x, y = objects(data), torch.from_numpy(data.y)
-    train, validation, test = map(
-        torch.from_numpy, (data.split.train, data.split.validation, data.split.test)
-    )
     net = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.ReLU(),
         nn.Conv2d(16, 32, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(32), nn.ReLU(),
@@ -152,68 +140,30 @@ def localization(options: Options) -> dict[str, float]:
     )  # fmt: skip
     classifier = nn.Linear(64, len(data.class_names))
     pooled = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten(), classifier)
-    descend(pooled, lambda: composed(x[train], y[train], 64)[:2], options.canvas_steps)
-    held = composed(x[validation], y[validation], max(1, options.canvases // 2))
-    judged = composed(x[test], y[test], options.canvases)
-    maps = [
-        class_maps(embed(net, one.canvas), classifier.weight.detach(), classifier.bias.detach())
-        for one in (held, judged)
-    ]
+    adam = torch.optim.Adam(pooled.parameters(), lr=2e-3)
+    drawn = (
+        composed(x[data.split.train], y[data.split.train], 64, side=SIDE) for _ in range(options.canvas_steps)
+    )
+    descend(adam, (F.cross_entropy(pooled(one.x), one.y) for one in drawn))
+    held, judged = (
+        composed(x[part], y[part], count, side=SIDE)
+        for part, count in ((data.split.validation, max(1, options.canvases // 2)), (data.split.test, options.canvases))
+    )  # fmt: skip
+    weights = classifier.weight.detach(), classifier.bias.detach()
+    maps = [class_maps(embed(net, one.x), *weights) for one in (held, judged)]
     scores = maps[1].mean((2, 3))
-    found = {"accuracy": accuracy(scores, judged.label).mean().item()}
+    found = {"accuracy": accuracy(scores, judged.y).mean().item()}
     for name, explain in MAPS.items():
-        warm, heat = (enlarged(explain(m, one.label)) for m, one in zip(maps, (held, judged)))
+        warm, heat = (enlarged(explain(m, one.y)) for m, one in zip(maps, (held, judged)))
         rates = [gt_known_localization(heat_boxes(warm, threshold=t), held.box).mean() for t in THRESHOLDS]
         boxes = heat_boxes(heat, threshold=THRESHOLDS[int(torch.stack(rates).argmax())])
         found[f"gt_known_{name}"] = gt_known_localization(boxes, judged.box).mean().item()
-        found[f"top1_{name}"] = top1_localization(boxes, judged.box, scores, judged.label).mean().item()
+        found[f"top1_{name}"] = top1_localization(boxes, judged.box, scores, judged.y).mean().item()
     return found
-
-
-def descend(net: nn.Module, batch: Callable[[], Sequence[Tensor]], steps: int) -> None:
-    """Cross-entropy by Adam on batches of rows and labels; then the network is to be evaluated."""
-    adam = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(steps):
-        x, y = batch()
-        torch.autograd.backward(F.cross_entropy(net(x), y))
-        adam.step()
-        adam.zero_grad()
-    net.eval()
-
-
-class Canvases(NamedTuple):
-    """Noise and scraps of objects with one whole object each."""
-
-    canvas: Tensor  # (n, 1, SIDE, SIDE)
-    label: Tensor  # (n,) of the object
-    box: Tensor  # (n, 4) around its ink
-
-
-def composed(x: Tensor, y: Tensor, n: int) -> Canvases:
-    """Canvases with objects x (m, ITEM, ITEM), drawn anew."""
-    canvas, chosen = 0.2 * torch.rand(n, SIDE, SIDE), torch.randint(len(x), (n,))
-    for _ in range(SCRAPS):
-        scrap = x[torch.randint(len(x), (n,))][square(torch.randint(ITEM - SCRAP + 1, (n, 2)), SCRAP)]
-        canvas[square(torch.randint(SIDE - SCRAP + 1, (n, 2)), SCRAP)] += scrap
-    corner = torch.randint(SIDE - ITEM + 1, (n, 2))  # down, across
-    canvas[square(corner, ITEM)] += x[chosen]
-    ink = torch.stack((x[chosen].amax(1), x[chosen].amax(2)), dim=1) > 0.2  # across, down: (n, 2, ITEM)
-    first, last = ink.byte().argmax(2), ITEM - 1 - ink.flip(2).byte().argmax(2)
-    box = torch.cat((first, last), dim=1) + corner.flip(1).repeat(1, 2)
-    return Canvases(canvas.clamp(max=1)[:, None], y[chosen], box)
-
-
-def square(corner: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The index of a square in each picture, by its upper left corner (n, 2)."""
-    down, across = (corner[:, i, None] + torch.arange(side) for i in (0, 1))
-    return torch.arange(len(corner))[:, None, None], down[:, :, None], across[:, None, :]
 
 
 def objects(data: LabelledData) -> Tensor:
     """Images as light on dark, (n, ITEM, ITEM) in [0, 1]."""
-    known_classes = np.isin(data.y[data.split.test], data.y[data.split.train]).all()
-    if data.x.ndim != 4 or not known_classes:
-        raise InputError(f"{data.name}: must hold images of classes that are trained on, as digits does")
     x = torch.from_numpy(data.x).float().mean(1, keepdim=True)
     small = F.interpolate(x / x.amax(), (ITEM, ITEM), mode="bilinear", antialias=True, align_corners=False)
     return small[:, 0]

@@ -30,9 +30,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from mimetric.core.checks import check_positive
-from mimetric.data.samplers import class_balanced_batches, random_batches
+from mimetric.data.samplers import Batches, class_balanced_batches, random_batches
 from mimetric.estimators import sampled_information, softmax_information
 from mimetric.explain import information_map
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 CLASSES, TRAIN = 10, 1200
@@ -97,7 +98,12 @@ def information(train: Digits, held: Digits, options: Options, seed: int) -> dic
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, CLASSES))
     with torch.no_grad():
         first = softmax_information(net.eval()(held.x), held.y)
-    fit(net.train(), train, options.steps)
+    random = torch.Generator().manual_seed(0)
+    learn(
+        net.train(),
+        train,
+        random_batches(train.y, batch_size=64, num_batches=options.steps, generator=random),
+    )
     with torch.no_grad():
         last = softmax_information(net.eval()(held.x), held.y)
         net.train()
@@ -117,7 +123,9 @@ def hiding(train: Digits, held: Digits, options: Options, seed: int) -> dict[str
     net = nn.Sequential(  # one output for each window of 8 x 8; an eleventh class is background
         nn.Conv2d(1, 32, 5), nn.ReLU(), nn.Conv2d(32, 64, 4), nn.ReLU(), nn.Conv2d(64, CLASSES + 1, 1),
     )  # fmt: skip
-    fit(net, windows(*mosaics(train, 300)), options.mosaic_steps, per_class=6)
+    cut, random = windows(*mosaics(train, 300)), torch.Generator().manual_seed(0)
+    learn(net, cut, class_balanced_batches(cut.y, batch_size=6 * (CLASSES + 1), per_class=6,
+                                           num_batches=options.mosaic_steps, generator=random))  # fmt: skip
     images, digits = mosaics(held, 200)
     with torch.no_grad():
         maps = net(F.pad(images, EDGE))
@@ -135,21 +143,10 @@ def hiding(train: Digits, held: Digits, options: Options, seed: int) -> dict[str
     }  # fmt: skip
 
 
-def fit(net: nn.Module, data: Digits, steps: int, per_class: int | None = None) -> None:
-    """Cross-entropy and Adam at 1e-3, on random batches of 64, or on so many of each class."""
-    random = torch.Generator().manual_seed(0)
-    if per_class is None:
-        batches = random_batches(data.y, batch_size=64, num_batches=steps, generator=random)
-    else:
-        size = per_class * len(torch.unique(data.y))
-        batches = class_balanced_batches(
-            data.y, batch_size=size, per_class=per_class, num_batches=steps, generator=random
-        )
+def learn(net: nn.Module, data: Digits, batches: Batches) -> None:
+    """Cross-entropy and Adam at 1e-3."""
     adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for batch in batches:
-        torch.autograd.backward(F.cross_entropy(net(data.x[batch]).flatten(1), data.y[batch]))
-        adam.step()
-        adam.zero_grad()
+    descend(adam, (F.cross_entropy(net(data.x[rows]).flatten(1), data.y[rows]) for rows in batches))
 
 
 def mosaics(data: Digits, count: int) -> tuple[Tensor, Tensor]:

@@ -16,23 +16,28 @@ Run      mimetric reproduce qin2021 [--data npz:PATH]
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mimetric.core.checks import check_positive
-from mimetric.core.errors import InputError
-from mimetric.data.sources import LabelledData, load_data
+from mimetric.data.labelled import LabelledData
+from mimetric.data.seen import load_seen
+from mimetric.data.subsets import Scaled, scaled_rows
 from mimetric.estimators import classifier_information, known, softmax_information
 from mimetric.losses import CrossEntropyLoss, LinearClassifier, PCSoftmaxLoss
 from mimetric.metrics import class_scores
 from mimetric.models.encoders import embed
-from mimetric.train.recipe import Claim
+from mimetric.train.descent import descend
+from mimetric.train.recipe import Claim, averaged
 
 CENTERS = (0.0, 2.0, -2.0, 4.0, -4.0)  # of five classes, in every coordinate
 SHARES = (1 / 15, 2 / 15, 3 / 15, 4 / 15, 5 / 15)  # of them
@@ -95,81 +100,55 @@ def measure(options: Options, seed: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for width in (1, 10):
         found |= {f"{name}_{width}": value for name, value in gaussians(options, width).items()}
-    data = load_data(options.data)
-    several = [images(data, options, 1000 * seed + i) for i in range(options.networks)]
-    return found | {name: float(np.mean([one[name] for one in several])) for name in several[0]}
+    data = load_seen(options.data, side=4)
+    return found | averaged([images(data, options, 1000 * seed + i) for i in range(options.networks)])
 
 
 def gaussians(options: Options, width: int) -> dict[str, float]:
     """Estimates of the information between uneven labels and normal rows around their centers, and the truth."""
-    (x, y), (test_x, test_y) = (labelled_gaussians(options.pairs, width) for _ in range(2))
+    train, (test_x, test_y) = (labelled_gaussians(options.pairs, width) for _ in range(2))
     start = nn.Sequential(nn.Linear(width, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(),
                           nn.Linear(100, 100), nn.ReLU())  # fmt: skip
-
-    def scores(loss: CrossEntropyLoss | LinearClassifier) -> Tensor:
-        net = deepcopy(start)
-        adam = torch.optim.Adam([*net.parameters(), *loss.parameters()], lr=1e-3)
-        for batch in torch.randint(len(y), (options.steps, 500)):
-            torch.autograd.backward(loss(net(x[batch]), y[batch]))
-            adam.step()
-            adam.zero_grad()
-        return F.linear(embed(net, test_x), loss.weight, loss.bias)
-
-    plain = scores(CrossEntropyLoss(100, len(CENTERS)))
-    corrected = scores(LinearClassifier(PCSoftmaxLoss(prior=SHARES), 100, len(CENTERS)))
+    learn = partial(scores, start, train, test_x, partial(torch.optim.Adam, lr=1e-3), (options.steps, 500))
+    plain = learn(CrossEntropyLoss(100, len(CENTERS)))
+    corrected = learn(LinearClassifier(PCSoftmaxLoss(prior=SHARES), 100, len(CENTERS)))
     # Only the direction of (1, ..., 1) tells classes apart; along it centers are sqrt(width) times as far.
+    along = tuple(sqrt(width) * center for center in CENTERS)
     return {
-        "truth": known.LabelledGaussians(
-            tuple(sqrt(width) * center for center in CENTERS), SHARES
-        ).information,
+        "truth": known.LabelledGaussians(along, SHARES).information,
         "pc": softmax_information(corrected, test_y, SHARES).item(),
         "softmax": softmax_information(plain, test_y).item(),
         "softmax_with_entropy": classifier_information(plain, test_y).item(),
     }
 
 
-def labelled_gaussians(n: int, width: int) -> tuple[Tensor, Tensor]:
+def labelled_gaussians(n: int, width: int) -> Scaled:
     """Rows (n, width) and labels (n,) in the shares of the classes."""
     y = torch.multinomial(torch.tensor(SHARES), n, replacement=True)
-    return torch.tensor(CENTERS)[y][:, None] + torch.randn(n, width), y
+    return Scaled(torch.tensor(CENTERS)[y][:, None] + torch.randn(n, width), y)
 
 
 def images(data: LabelledData, options: Options, seed: int) -> dict[str, float]:
     """Accuracy, each class counting alike or as in training, of networks trained on uneven classes."""
-    known_classes = np.isin(data.y[data.split.test], data.y[data.split.train]).all()
-    if data.x.ndim != 4 or not known_classes:
-        raise InputError(f"{data.name}: must hold images of classes that are trained on, as digits does")
     torch.manual_seed(seed)
-    x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
-    x = x.float() / x.max()
-    train, test = uneven(data, options, np.random.default_rng(seed)), torch.from_numpy(data.split.test)
-    counts = torch.bincount(y[train])
-    prior = counts.double() / counts.sum()
+    train = scaled_rows(data, uneven(data, options, np.random.default_rng(seed)))
+    test_x, test_y = scaled_rows(data, data.split.test)
+    prior = torch.bincount(train.y).double() / len(train.y)
+    channels, height, width = test_x.shape[1:]
     start = nn.Sequential(
-        nn.Conv2d(x.shape[1], 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(64 * (x.shape[2] // 4) * (x.shape[3] // 4), 128), nn.ReLU(),
+        nn.Linear(64 * (height // 4) * (width // 4), 128), nn.ReLU(),
     )  # fmt: skip
-
-    def scores(loss: CrossEntropyLoss | LinearClassifier) -> Tensor:
-        net = deepcopy(start)
-        sgd = torch.optim.SGD([*net.parameters(), *loss.parameters()], lr=0.05, momentum=0.9)
-        for batch in train[torch.randint(len(train), (options.image_steps, 64))]:
-            torch.autograd.backward(loss(net(x[batch]), y[batch]))
-            sgd.step()
-            sgd.zero_grad()
-        return F.linear(embed(net, x[test]), loss.weight, loss.bias)
-
-    plain, corrected = (
-        scores(CrossEntropyLoss(128, len(prior))),
-        scores(LinearClassifier(PCSoftmaxLoss(prior=prior), 128, len(prior))),
-    )
-    shift = prior.log().float()
+    sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+    learn = partial(scores, start, train, test_x, sgd, (options.image_steps, 64))
+    plain = learn(CrossEntropyLoss(128, len(prior)))
+    corrected = learn(LinearClassifier(PCSoftmaxLoss(prior=prior), 128, len(prior)))
+    shift, alike = prior.log().float(), torch.full_like(prior, 1 / len(prior))
 
     def accuracy(f: Tensor, weights: Tensor) -> float:
-        return float(class_scores(f, y[test]).recall.double() @ weights)
+        return float(class_scores(f, test_y).recall.double() @ weights)
 
-    alike = torch.full_like(prior, 1 / len(prior))
     return {
         "macro_ce": accuracy(plain, alike), "macro_pc": accuracy(corrected, alike),
         "macro_ce_less_prior": accuracy(plain - shift, alike),
@@ -177,8 +156,20 @@ def images(data: LabelledData, options: Options, seed: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def uneven(data: LabelledData, options: Options, rng: np.random.Generator) -> Tensor:
+def scores(
+    start: nn.Module, train: Scaled, x: Tensor, optimizer: Callable[..., Optimizer], batches: tuple[int, int],
+    head: CrossEntropyLoss | LinearClassifier,
+) -> Tensor:  # fmt: skip
+    """The logits of x after so many steps of a copy of the network, with batches of such a size."""
+    net = deepcopy(start)
+    made = optimizer([*net.parameters(), *head.parameters()])
+    drawn = torch.randint(len(train.y), batches)
+    descend(made, (head(net(train.x[rows]), train.y[rows]) for rows in drawn))
+    return F.linear(embed(net, x), head.weight, head.bias)
+
+
+def uneven(data: LabelledData, options: Options, rng: np.random.Generator) -> np.ndarray:
     """Training rows: few of the classes with even numbers, many of the others."""
     train = rng.permutation(data.split.train)
     most = [options.common if c % 2 else options.rare for c in range(len(data.class_names))]
-    return torch.from_numpy(np.concatenate([train[data.y[train] == c][:m] for c, m in enumerate(most)]))
+    return np.concatenate([train[data.y[train] == c][:m] for c, m in enumerate(most)])

@@ -37,6 +37,7 @@ from mimetric.data.seen import load_unseen
 from mimetric.losses import mann_whitney_loss, nt_xent_loss
 from mimetric.metrics import ndcg, per_query, pooled_retrieval_auc, reciprocal_rank
 from mimetric.models.encoders import create_encoder, embed
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 Loss = Callable[..., Tensor]
@@ -139,12 +140,11 @@ def trained(net: nn.Module, x: Tensor, y: Tensor, loss: Loss, steps: int, seed: 
     random = torch.Generator().manual_seed(seed)
     size = 2 * min(64, len(torch.unique(y)))
     batches = class_balanced_batches(y, batch_size=size, per_class=2, num_batches=steps, generator=random)
-    adam = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for batch in batches:
-        rows = batch.view(-1, 2)
-        z, labels = net.train()(x[rows.T.flatten()]), y[rows[:, 0]]
-        queries, passages = z.chunk(2)
-        torch.autograd.backward(loss(queries, labels, passages, labels))
-        adam.step()
-        adam.zero_grad()
+
+    def of_batch(rows: Tensor) -> Tensor:
+        pairs, labels = rows.view(-1, 2), y[rows[::2]]
+        queries, passages = net.train()(x[pairs.T.flatten()]).chunk(2)
+        return loss(queries, labels, passages, labels)
+
+    descend(torch.optim.Adam(net.parameters(), lr=1e-2), map(of_batch, batches))
     return net

@@ -28,10 +28,12 @@ from torch.nn.functional import normalize
 
 from mimetric.core.checks import check_positive
 from mimetric.data.seen import load_unseen
+from mimetric.data.subsets import some_rows
 from mimetric.losses import contrastive_loss, multi_similarity_loss
 from mimetric.losses.mixed import mixed_contrastive_loss, mixed_multi_similarity_loss, rows_to_mix
 from mimetric.metrics import retrieval_metrics, utilization
-from mimetric.train.recipe import Claim
+from mimetric.train.descent import descend
+from mimetric.train.recipe import Claim, averaged
 
 WEIGHT, MIXED = 0.4, 3  # of the mixed loss; mixed examples of each anchor
 # A loss of a batch, and of mixed examples.
@@ -90,16 +92,14 @@ class Unit(nn.Module):
 
 def measure(options: Options, seed: int) -> dict[str, float]:
     """Recall@1 and MAP@R on unseen classes and utilization of every arm, means over the starts."""
-    found = [of_start(options, seed * options.starts + start) for start in range(options.starts)]
-    return {name: fmean(one[name] for one in found) for name in found[0]}
+    return averaged([of_start(options, seed * options.starts + start) for start in range(options.starts)])
 
 
 def of_start(options: Options, seed: int) -> dict[str, float]:
     """The same of one network of each arm."""
     data, rng = load_unseen(options.data), np.random.default_rng(seed)
-    train, test = (rng.permutation(rows)[: options.rows] for rows in (data.split.train, data.split.test))
-    pixels, y = torch.from_numpy(data.x).flatten(1), torch.from_numpy(data.y[train])
-    x, test_x = (pixels[rows] / data.x.max() for rows in (train, test))
+    (x, y), (test_x, test_y) = some_rows(data, rng, train=options.rows, test=options.rows)
+    x, test_x = x.flatten(1), test_x.flatten(1)
     found, cuts = dict[str, float](), dict[str, float]()
     for base in BASES:
         for mode in (None, *MODES):
@@ -111,7 +111,7 @@ def of_start(options: Options, seed: int) -> dict[str, float]:
                 z, queries = net(x), net(test_x)
                 parts = torch.split(torch.randperm(len(x)), 100)
                 mixed = [mixtures(net, x[i], y[i], mode or "embedding")[1].flatten(0, 1) for i in parts]
-            metrics = retrieval_metrics(queries, data.y[test])
+            metrics = retrieval_metrics(queries, test_y)
             found |= {
                 f"recall_{name}": metrics["recall_at_1"],
                 f"map_at_r_{name}": metrics["map_at_r"],
@@ -127,17 +127,17 @@ def of_start(options: Options, seed: int) -> dict[str, float]:
 def train_on(net: nn.Sequential, x: Tensor, y: Tensor, base: str, mode: str | None, epochs: int) -> None:
     """Adam at 1e-3, by one loss and, in some mode, its mixed form."""
     clean, mixed = BASES[base]
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for _ in range(epochs):
-        for rows in torch.split(torch.randperm(len(x)), 100):
-            z = net(x[rows])
-            loss = clean(z, y[rows])
-            if mode:
-                anchors, examples, share = mixtures(net, x[rows], y[rows], mode)
-                loss = loss + WEIGHT * mixed((z[anchors, None] * examples).sum(2), share)
-            torch.autograd.backward(loss)
-            adam.step()
-            adam.zero_grad()
+
+    def of_batch(rows: Tensor) -> Tensor:
+        z = net(x[rows])
+        loss = clean(z, y[rows])
+        if mode:
+            anchors, examples, share = mixtures(net, x[rows], y[rows], mode)
+            loss = loss + WEIGHT * mixed((z[anchors, None] * examples).sum(2), share)
+        return loss
+
+    batches = (rows for _ in range(epochs) for rows in torch.split(torch.randperm(len(x)), 100))
+    descend(torch.optim.Adam(net.parameters(), lr=1e-3), map(of_batch, batches))
 
 
 def mixtures(net: nn.Sequential, x: Tensor, y: Tensor, mode: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,11 +32,13 @@ from torch.nn.functional import normalize
 from mimetric.core.checks import check_positive
 from mimetric.core.pairs import Pairing
 from mimetric.data.seen import load_seen
+from mimetric.data.subsets import some_rows
 from mimetric.data.transforms import Affine, two_views
 from mimetric.losses import contrastive_loss, nt_xent_loss
 from mimetric.metrics import linear_probe_accuracy, tolerance, uniformity
 from mimetric.mining import HDCMining
 from mimetric.models.encoders import embed
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 TEMPERATURES = (0.07, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -99,10 +101,7 @@ CLAIMS = (
 def measure(options: Options, seed: int) -> dict[str, float]:
     """Uniformity, tolerance and accuracy of every arm, and how they move with the temperature."""
     data, rng = load_seen(options.data), np.random.default_rng(seed)
-    train, test = rng.permutation(data.split.train)[: options.rows], rng.permutation(data.split.test)[:2000]
-    (x, y), (test_x, test_y) = (
-        (torch.from_numpy(data.x[index]) / data.x.max(), data.y[index]) for index in (train, test)
-    )
+    (x, y), (test_x, test_y) = some_rows(data, rng, train=options.rows, test=2000)
     torch.manual_seed(seed)
     start = nn.Sequential(  # without batch norm the hardest negatives alone draw all rows to one point
         nn.Flatten(), nn.Linear(x[0].numel(), 256), nn.BatchNorm1d(256), nn.ReLU(),
@@ -130,15 +129,14 @@ def measure(options: Options, seed: int) -> dict[str, float]:
 
 def trained(net: nn.Sequential, x: Tensor, loss: Callable[..., Tensor], epochs: int) -> nn.Sequential:
     """The network after pulling together two views of each image; an image is a class of its own."""
-    adam = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(x)), 300):
-            ids = torch.arange(len(batch))
-            views = [noisy(view) for view in two_views(x[batch], SHAKE)]
-            first, second = net(torch.cat(views)).chunk(2)
-            torch.autograd.backward(loss(first, ids, second, ids))
-            adam.step()
-            adam.zero_grad()
+
+    def of_batch(rows: Tensor) -> Tensor:
+        ids, views = torch.arange(len(rows)), [noisy(view) for view in two_views(x[rows], SHAKE)]
+        first, second = net(torch.cat(views)).chunk(2)
+        return loss(first, ids, second, ids)
+
+    batches = (rows for _ in range(epochs) for rows in torch.split(torch.randperm(len(x)), 300))
+    descend(torch.optim.Adam(net.parameters(), lr=2e-3), map(of_batch, batches))
     return net
 
 

@@ -31,9 +31,11 @@ from torch.nn.functional import normalize
 from mimetric.core.checks import check_positive
 from mimetric.data.batched import Transform
 from mimetric.data.seen import load_seen
+from mimetric.data.subsets import some_rows
 from mimetric.data.transforms import Affine, Blur, Chain, ColorJitter, Erase, two_views
 from mimetric.losses import MultiHeadProjector, PairTemperature, adaptive_multi_head_loss, nt_xent_loss
 from mimetric.models.encoders import create_encoder, embed
+from mimetric.train.descent import descend
 from mimetric.train.recipe import Claim
 
 # Heads, the width within each, and the temperature: one for all, or of each pair (shared: as positive and negative).
@@ -93,10 +95,7 @@ CLAIMS = (
 def measure(options: Options, seed: int) -> dict[str, float]:
     """Accuracy by neighbors of every arm under both changes, and the temperatures of held-out pairs."""
     data, rng = load_seen(options.data), np.random.default_rng(seed)
-    (x, y), (test_x, test_y) = (
-        (torch.from_numpy(data.x[rows]) / data.x.max(), data.y[rows])
-        for rows in (rng.permutation(part)[: options.rows] for part in (data.split.train, data.split.test))
-    )
+    (x, y), (test_x, test_y) = some_rows(data, rng, train=options.rows, test=options.rows)
     found: dict[str, float] = {}
     for change in CHANGES:
         for arm in ARMS:
@@ -127,17 +126,16 @@ def trained(x: Tensor, arm: str, change: str, steps: int, seed: int) -> nn.Modul
     )
     parts = nn.ModuleDict({"net": net, "heads": heads, "temperature": learned})
     random, ids = torch.Generator().manual_seed(seed), torch.arange(80).repeat(2)
-    adam = torch.optim.Adam(parts.parameters(), lr=2e-3)
-    for batch in torch.randint(len(x), (steps, 80), generator=random):
-        z = heads(net(torch.cat(two_views(x[batch], CHANGES[change], random))))
+
+    def of_batch(rows: Tensor) -> Tensor:
+        z = heads(net(torch.cat(two_views(x[rows], CHANGES[change], random))))
         if isinstance(kind, float):
-            loss = torch.stack([nt_xent_loss(head, ids, temperature=kind) for head in z]).mean()
-        else:
-            of_pairs = learned if kind == "two" else lambda x, y: learned(x, y)[:1] * 2
-            loss = adaptive_multi_head_loss(z, ids, temperatures=of_pairs)
-        torch.autograd.backward(loss)
-        adam.step()
-        adam.zero_grad()
+            return torch.stack([nt_xent_loss(head, ids, temperature=kind) for head in z]).mean()
+        of_pairs = learned if kind == "two" else lambda x, y: learned(x, y)[:1] * 2
+        return adaptive_multi_head_loss(z, ids, temperatures=of_pairs)
+
+    batches = torch.randint(len(x), (steps, 80), generator=random)
+    descend(torch.optim.Adam(parts.parameters(), lr=2e-3), map(of_batch, batches))
     return parts
 
 

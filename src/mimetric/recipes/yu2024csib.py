@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
 import torch
@@ -31,7 +30,8 @@ from torch import Tensor, nn
 
 from mimetric.core.checks import check_positive
 from mimetric.losses import conditional_cs_divergence_loss, cs_information_loss
-from mimetric.train.recipe import Claim
+from mimetric.train.descent import descend
+from mimetric.train.recipe import Claim, averaged
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # of x, y, code and prediction
 
@@ -79,19 +79,16 @@ CLAIMS = (
 )  # fmt: skip
 
 
-class Regressor(nn.Module):
-    """Ten inputs to a code of 16 numbers to one prediction."""
+def regressor() -> nn.Sequential:
+    """Ten inputs to a code of 16 numbers, and this to one prediction."""
+    encoder = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16))
+    return nn.Sequential(encoder, nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1)))
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 16)
-        )
-        self.decoder = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.encoder(x)
-        return code, self.decoder(code)
+def coded(net: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Code and prediction."""
+    code = net[0](x)
+    return code, net[1](code)
 
 
 def squared_error(_x: Tensor, y: Tensor, _code: Tensor, prediction: Tensor) -> Tensor:
@@ -126,8 +123,7 @@ ARMS: dict[str, Loss] = {
 
 def measure(options: Options, seed: int) -> dict[str, float]:
     """Errors and compression of every arm, means over the splits."""
-    found = [of_split(options, seed * options.splits + split) for split in range(options.splits)]
-    return {name: fmean(one[name] for one in found) for name in found[0]}
+    return averaged([of_split(options, seed * options.splits + split) for split in range(options.splits)])
 
 
 def of_split(options: Options, seed: int) -> dict[str, float]:
@@ -136,36 +132,23 @@ def of_split(options: Options, seed: int) -> dict[str, float]:
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     x, y = x[order], y[order, None]
     x, y = ((part - part[:TRAIN].mean(0)) / part[:TRAIN].std(0) for part in (x, y))
-    found = {}
+    seen, held, found = slice(TRAIN), slice(TRAIN, None), dict[str, float]()
     for name, loss in ARMS.items():
         torch.manual_seed(seed)
-        epochs = max(1, options.epochs // 10) if name == "mse_early" else options.epochs
-        net = trained(Regressor(), x[:TRAIN], y[:TRAIN], loss, epochs)
+        net, passes = regressor(), max(1, options.epochs // 10) if name == "mse_early" else options.epochs
+        adam = torch.optim.Adam(net.parameters(), lr=1e-3)
+        batches = (rows for _ in range(passes) for rows in torch.split(torch.randperm(TRAIN), BATCH))
+        descend(adam, (loss(x[rows], y[rows], *coded(net, x[rows])) for rows in batches))
         attacked = x + options.attack * toward_error(net, x, y).sign()
         with torch.no_grad():
-            found[f"rmse_{name}"] = rmse(net(x[TRAIN:])[1], y[TRAIN:])
-            found[f"attacked_{name}"] = rmse(net(attacked[TRAIN:])[1], y[TRAIN:])
-            found[f"train_{name}"] = rmse(net(x[:TRAIN])[1], y[:TRAIN])
-            found[f"information_{name}"] = float(compression(x[:TRAIN], net(x[:TRAIN])[0]))
+            for kind, inputs, rows in (("rmse", x, held), ("attacked", attacked, held), ("train", x, seen)):
+                error = squared_error(inputs[rows], y[rows], *coded(net, inputs[rows]))
+                found[f"{kind}_{name}"] = float(error.sqrt())
+            found[f"information_{name}"] = float(compression(x[seen], net[0](x[seen])))
     return found
 
 
-def trained(net: Regressor, x: Tensor, y: Tensor, loss: Loss, epochs: int) -> Regressor:
-    """The network after Adam at 1e-3, the same batches for every loss."""
-    adam = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(x)), BATCH):
-            torch.autograd.backward(loss(x[batch], y[batch], *net(x[batch])))
-            adam.step()
-            adam.zero_grad()
-    return net
-
-
-def toward_error(net: Regressor, x: Tensor, y: Tensor) -> Tensor:
+def toward_error(net: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
     """The gradient of the squared error in the inputs."""
     x = x.clone().requires_grad_()
-    return torch.autograd.grad(squared_error(x, y, *net(x)), x)[0]
-
-
-def rmse(prediction: Tensor, y: Tensor) -> float:
-    return float((prediction - y).square().mean().sqrt())
+    return torch.autograd.grad(squared_error(x, y, *coded(net, x)), x)[0]

@@ -28,6 +28,7 @@ from scipy.stats import spearmanr
 from mimetric.core.checks import check_positive
 from mimetric.data.labelled import LabelledData
 from mimetric.data.seen import load_seen, load_unseen
+from mimetric.data.subsets import class_after_class
 from mimetric.metrics import opis, pair_roc, retrieval_metrics, tar_at_far
 from mimetric.train.loop import fit
 from mimetric.train.options import FitOptions
@@ -105,8 +106,7 @@ def judged(name: str, data: LabelledData, objective: str, options: Options, seed
     """A network trained by one loss, on the test rows."""
     adam = FitOptions(steps=options.steps, batch_size=64, per_class=4, lr=5e-3, device="cpu")
     run = fit(data.x[data.split.train], data.y[data.split.train], objective, seed=seed, options=adam)
-    place = np.random.default_rng(seed).permutation(len(data.class_names))  # of whole classes, at random
-    rows = data.split.test[np.argsort(place[data.y[data.split.test]], kind="stable")][: options.test]
+    rows = class_after_class(data.split.test, data.y, np.random.default_rng(seed))[: options.test]
     z, y = run.embed(data.x[rows]), data.y[rows]
     found = opis(z, y)
     return {
