@@ -24,6 +24,7 @@ from torch import Tensor
 from .core.checks import check_choice
 from .core.errors import InputError
 from .core.guided import GuidedMining as GuidedMining
+from .core.masked import MaskMining as MaskMining
 from .core.mined import Kept, Seen
 from .core.triplets import distance_chances
 

@@ -305,6 +305,18 @@ def test_a_mixed_pair(monkeypatch):  # the sheet: (1, 0) and (0, 1) with a share
     assert sorted(mixed.tolist()) == pytest.approx([1 / sqrt(10), 3 / sqrt(10)])
 
 
+@pytest.mark.parametrize("cosine", [0.6, 0.0, -0.6])
+def test_a_mixed_pair_of_two_negatives_as_near(monkeypatch, cosine):
+    # Both of cosine c, so their blend has c / |0.25 a + 0.75 b|, which is above c > 0 and below c < 0.  As a and b
+    # differ by a right angle around the anchor, a b = c^2 and the blend's squared length is 0.625 + 0.375 c^2.
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self, shape: torch.full(shape, 0.25))  # noqa: ARG005
+    far = sqrt(1 - cosine**2)
+    anchor = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)
+    negatives = torch.tensor([[[far, 0.0, cosine], [0.0, far, cosine]]], dtype=torch.float64)
+    [mixed] = losses.mixed_negatives(anchor, negatives)
+    assert mixed[2].item() == pytest.approx(cosine / sqrt(0.625 + 0.375 * cosine**2))
+
+
 @seeded
 @few
 def test_a_mixed_pair_of_equally_near_negatives_is_nearer(seed, n):
@@ -341,3 +353,10 @@ def test_mixed_negatives_join_the_references():
     value = losses.focal_nt_xent_loss(x, ids, torch.cat((view, mixed)), torch.cat((ids, nobody)), gamma=0.0)
     logits = F.normalize(x) @ F.normalize(torch.cat((view, mixed))).T / 0.01
     torch.testing.assert_close(value, F.cross_entropy(logits, ids))
+
+
+def test_no_references_but_positives_are_cross_entropy_over_the_batch():
+    x, view = two_views(0, 6)
+    value = losses.focal_nt_xent_loss(*losses.explicit_pairs(x, view), temperature=0.05, gamma=0.0)
+    logits = F.normalize(x) @ F.normalize(view).T / 0.05
+    torch.testing.assert_close(value, F.cross_entropy(logits, torch.arange(6)))

@@ -30,7 +30,8 @@ def mixed_negatives(
     nearest weighs most.  Gradients go to negatives and, by the weights of a list, to anchors.
 
     Hand mined and mixed negatives to a loss as references with label -1, beside the positives:
-    they are then negatives of every anchor, not of their own alone.
+    they are then negatives of every anchor, not of their own alone; for that give it a
+    :class:`~mimetric.mining.MaskMining`.
 
     Args:
         anchors: (n, d) floating point.
