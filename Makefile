@@ -4,6 +4,7 @@
 #   make test                          the fast suite, on all cores
 #   make test PYTHON=python3.12        with another Python
 #   make test-browser                  report and page in headless Chromium: needs chromium, and node for axe-core
+#   make bench                         ten minutes of speed and memory beside other libraries
 #   make test-distributed              every loss and ranking in two and three processes, beside one
 
 PYTHON ?= python3
@@ -13,6 +14,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # One thread in each test process: as many processes as cores share the machine.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+# What a bench is among the files of bench/; bench/README.md says what each asks, and how it is run whole.
+BENCHES := losses classes banks engine_memory evaluation samplers estimators loop end_to_end kmeans imports cached \
+  processes
 
 .PHONY: help compare test test-all test-distributed test-browser lint check bench
 
@@ -42,7 +47,7 @@ lint: $(VENV)/test.installed
 check: lint test
 
 bench: $(VENV)/test.installed
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for name in $(BENCHES); do echo "== bench/$$name.py"; $(BIN)/python -W ignore bench/$$name.py --quick $(ARGS); done
 
 # A stamp is older than what it was made from only when something has to be installed again.
 $(VENV)/torch.installed: constraints.txt

@@ -1,6 +1,6 @@
 """What does exact evaluation cost?  Sizes of the standard sets, beside the product alone and beside other libraries.
 
-Run     python bench/evaluation.py > bench/results/evaluation.txt     (--large adds 10^6 references)
+Run     python bench/evaluation.py > bench/results/evaluation.txt     (--large adds 10^6 references; --quick is a part)
 Target  60,502 x 128, 11,316 classes: Recall@{1,10,100,1000} 1.5 times the similarity product on one thread and 2.0 on
         two; P@1, R-precision and MAP@R 2.0 times; at most 64 MiB beside the data.  10^6 x 128, 10^4 queries, all
         metrics of ranks: 2.0 times, at most 256 MiB
@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from mimetric import metrics
 from mimetric.core.neighbors import nearest_neighbors
 from mimetric.metrics import per_query, recall_at_k
 from mimetric.metrics.retrieval import Metric
+from report import Row, arguments, report
 from timing import medians
 
 BLOCK = 256
@@ -76,6 +78,8 @@ SIZES = {
     "products-512": Size(60_502, 512, 11_316, 512, 60_502),
     "million": Size(1_000_000, 128, 200_000, 256, 10_000),
 }
+DEFAULT = ("birds", "products", "products-512")
+QUICK_QUERIES = 256  # timed, and none of the evaluations of other libraries as a whole
 
 
 def data(size: Size) -> tuple[Tensor, Tensor]:
@@ -183,7 +187,7 @@ def resident(field: str) -> float:
 
 
 def whole_evaluation(size: Size, who: str) -> None:
-    """Prints peak and seconds of an evaluation of the whole set, and Recall@1 where it is ours."""
+    """Prints peak in MiB and seconds of an evaluation of the whole set, and Recall@1 where it is ours."""
     x, y = data(size)
     queries = slice(0, size.whole)
     # The set itself where all rows are queries: each is left out of its own references.
@@ -200,48 +204,81 @@ def whole_evaluation(size: Size, who: str) -> None:
     before, start = resident("VmRSS"), time.perf_counter()
     found = calls[who]()
     seconds = time.perf_counter() - start
-    recall = f", Recall@1 {found['recall_at_1'].nanmean():.3f}" if who == "mimetric" else ""
-    print(f"{resident('VmHWM') - before:.0f} MiB, {seconds:.1f} s{recall}")
+    recall = found["recall_at_1"].nanmean().item() if who == "mimetric" else None
+    print(json.dumps({"peak_mib": resident("VmHWM") - before, "seconds": seconds, "recall_at_1": recall}))
 
 
-def timed(name: str, size: Size, threads: int) -> None:
+def whole(name: str, who: str) -> Row:
+    """The same by a process of its own."""
+    command = [sys.executable, __file__, "--sizes", name, "--whole", who]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return json.loads(done.stdout) if not done.returncode else {"fails_with": done.returncode}
+
+
+def timed(size: Size, threads: int) -> tuple[float, dict[str, float]]:
+    """Seconds of the product, and what each takes in multiples of it."""
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     x, y = data(size)
-    rows = {"product": with_blocks(x, size.timed, None)} | ours(x, y, size.timed) | peers(x, y, size.timed)
-    seconds = medians(rows, seconds=0)
+    calls = {"product": with_blocks(x, size.timed, None)} | ours(x, y, size.timed) | peers(x, y, size.timed)
+    seconds = medians(calls, seconds=0)
     product = seconds["product"]
-    print(
-        f"\n{name}, {threads} thread{'s' * (threads > 1)}: {product / size.timed / len(x) * 1e9:.1f} ns an element"
-    )
-    for row, value in seconds.items():
-        queries = FEW if row.startswith("torchmetrics") else size.timed
-        print(f"  {row:32}{value / product * size.timed / queries:8.2f}", flush=True)
+    queries = {name: FEW if name.startswith("torchmetrics") else size.timed for name in seconds}
+    return product, {name: value / product * size.timed / queries[name] for name, value in seconds.items()}
+
+
+def bench(name: str, size: Size, threads: list[int], whos: list[str]) -> Iterator[Row]:
+    """Prints what it yields."""
+    print(f"\n{name}: {size.rows:,} x {size.width}, {size.classes:,} classes")
+    for number in threads:
+        product, found = timed(size, number)
+        element = product / size.timed / size.rows * 1e9
+        print(f"\n{name}, {number} thread{'s' * (number > 1)}: {element:.1f} ns an element")
+        for what, ratio in found.items():
+            print(f"  {what:32}{ratio:8.2f}", flush=True)
+            yield {
+                "set": name,
+                "threads": number,
+                "what": what,
+                "of_product": ratio,
+                "ns_an_element": element,
+            }
+    for who in whos:
+        row = whole(name, who)
+        yield {"set": name, "what": f"{size.whole:,} queries, all cores", "who": who} | row
+        told = f"fails with {row['fails_with']}" if "fails_with" in row else (
+            f"peak {row['peak_mib']:.0f} MiB, {row['seconds']:.1f} s"
+        )  # fmt: skip
+        recall = f", Recall@1 {row['recall_at_1']:.3f}" if row.get("recall_at_1") else ""
+        print(f"  {size.whole:,} queries, all cores, {who}: {told}{recall}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=["birds", "products", "products-512"])
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--sizes", nargs="+", choices=SIZES, help=f"{' '.join(DEFAULT)}; products with --quick"
+    )
     parser.add_argument("--large", action="store_true", help="10^6 references as well, with 10^4 queries")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--whole", metavar="WHO", help="one evaluation of the first size, for its peak")
+    parser.add_argument("--whole", metavar="WHO", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = {name: SIZES[name] for name in [*options.sizes, *["million"] * options.large]}
+    names = [*(options.sizes or (["products"] if options.quick else DEFAULT)), *["million"] * options.large]
     if options.whole:
-        return whole_evaluation(next(iter(sizes.values())), options.whole)
-    print(f"torch {torch.__version__}; times the product alone")
-    for module, package in PEERS.items():
-        if not find_spec(module):
-            print(f"{package} is not installed: left out")
-    for name, size in sizes.items():
-        print(f"\n{name}: {size.rows:,} x {size.width}, {size.classes:,} classes")
-        for threads in options.threads:
-            timed(name, size, threads)
-        for who in ("mimetric", *(peer for peer in ("pytorch_metric_learning", "faiss") if find_spec(peer))):
-            command = [sys.executable, __file__, "--sizes", name, "--whole", who]
-            done = subprocess.run(command, capture_output=True, text=True)
-            told = done.stdout.strip() if not done.returncode else f"fails with {done.returncode}"
-            print(f"  {size.whole:,} queries, all cores, {who}: peak {told}", flush=True)
+        whole_evaluation(SIZES[names[0]], options.whole)
+        return
+    others = (
+        [] if options.quick else [peer for peer in ("pytorch_metric_learning", "faiss") if find_spec(peer)]
+    )
+    with report(options) as rows:
+        print("times the product alone")
+        for module, package in PEERS.items():
+            if not find_spec(module):
+                print(f"{package} is not installed: left out")
+        for name in names:
+            size = SIZES[name]
+            if options.quick:
+                size = size._replace(timed=min(QUICK_QUERIES, size.timed))
+            rows.extend(bench(name, size, options.threads, ["mimetric", *others]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long people wait before anything runs: imports and the command's help, in fresh processes.
 
-    python bench/imports.py [--rounds 11] [--json] > bench/results/imports.txt
+    python bench/imports.py [--rounds 11] > bench/results/imports.txt      (--quick: 3 rounds)
 
 The calls take turns; medians.  What an import costs beyond torch is the median over rounds of its difference to
 ``import torch`` in the same round.
@@ -8,14 +8,14 @@ The calls take turns; medians.  What an import costs beyond torch is the median 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
+
+from report import Row, arguments, report
 
 IMPORTS = (
     "mimetric",
@@ -44,35 +44,35 @@ def seconds(line: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def measure(rounds: int) -> dict[str, dict[str, float]]:
+def measure(rounds: int) -> list[Row]:
     """Seconds of each, and beyond those of torch where it imports that; the first round, of cold files, is left out."""
     lines = calls()
     turns = [{name: seconds(line) for name, line in lines.items()} for _ in range(rounds + 1)][1:]
-    found = {name: {"seconds": statistics.median(turn[name] for turn in turns)} for name in lines}
-    for name in lines:
-        if "." in name or name == "mimetric objectives":
-            beyond = statistics.median(turn[name] - turn["import torch"] for turn in turns)
-            found[name]["beyond_torch"] = beyond
-    return found
+
+    def median(name: str, less: str | None = None) -> float:
+        return statistics.median(turn[name] - (turn[less] if less else 0.0) for turn in turns)
+
+    with_torch = [name for name in lines if "." in name or name == "mimetric objectives"]
+    return [
+        {
+            "call": name,
+            "seconds": median(name),
+            "beyond_torch": median(name, "import torch") if name in with_torch else None,
+        }
+        for name in lines
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--json", action="store_true")
+    parser = arguments(__doc__)
+    parser.add_argument("--rounds", type=int, help="11, or 3 with --quick, after one that does not count")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
-    found = measure(options.rounds)
-    if options.json:
-        print(json.dumps(found))
-        return
-    print(
-        f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load before the start {load:.1f}; milliseconds"
-    )
-    print(f"{'':40} {'median':>7} {'beyond torch':>13}")
-    for name, one in found.items():
-        beyond = f"{1e3 * one['beyond_torch']:13.0f}" if "beyond_torch" in one else f"{'-':>13}"
-        print(f"{name:40} {1e3 * one['seconds']:7.0f} {beyond}")
+    with report(options) as rows:
+        rows += measure(options.rounds or (3 if options.quick else 11))
+        print(f"{'milliseconds':40} {'median':>7} {'beyond torch':>13}")
+        for row in rows:
+            beyond = "-" if row["beyond_torch"] is None else f"{1e3 * row['beyond_torch']:.0f}"
+            print(f"{row['call']:40} {1e3 * row['seconds']:7.0f} {beyond:>13}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the training loop costs beside a bare torch loop with the same encoder, rows, loss and optimizer.
 
-    python bench/loop.py > bench/results/loop.txt
+    python bench/loop.py > bench/results/loop.txt      (--quick: two cases, fewer turns)
 
 Both draw the same batches and hand AdamW the same three groups.  The bare loop neither looks for losses that are not
 finite, nor seeds its steps, nor keeps its losses.  The two take turns of a few steps; the ratio is the median over
@@ -10,7 +10,6 @@ The lightest encoder shows most: a step of the heavier ones hides the same micro
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -26,8 +25,9 @@ from mimetric.train.batches import EndlessBatches
 from mimetric.train.loop import Training
 from mimetric.train.options import FitOptions
 from mimetric.train.start import first_encoder
+from report import Row, arguments, report
 
-STEPS, TURNS = 10, 40
+STEPS = 10
 OPTIONS = FitOptions(steps=100_000, device="cpu")
 CASES = {
     "images 28 x 28, conv": ("glyphs", {}),
@@ -35,6 +35,7 @@ CASES = {
     "images 8 x 8, conv": ("digits", {}),
     "images 8 x 8, mlp": ("digits", {"encoder": "mlp"}),
 }
+QUICK = ("images 28 x 28, conv", "images 8 x 8, mlp")
 
 
 def bare(x: torch.Tensor, y: torch.Tensor, objective: str, options: FitOptions) -> Callable[[], None]:
@@ -69,29 +70,43 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def measure(x: torch.Tensor, y: torch.Tensor, objective: str, options: FitOptions, turns: int) -> Row:
+    plain = bare(x, y, objective, options)
+    training = Training(x, y, objective, options=options)
+    calls = (plain, partial(training.advance, STEPS))
+    found = [[seconds(call) for call in calls] for _ in range(turns + 2)][2:]
+    theirs, ours = (statistics.median(column) for column in zip(*found))
+    low, ratio, high = statistics.quantiles((mine / other for other, mine in found), n=4)
+    return {
+        "objective": objective, "ratio": ratio, "low": low, "high": high,
+        "bare_ms": 1e3 * theirs / STEPS, "ours_ms": 1e3 * ours / STEPS,
+    }  # fmt: skip
+
+
 def main() -> None:
-    load = os.getloadavg()[0]
-    print(f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, load before the start {load:.1f}")
-    print(
-        f"batches of {OPTIONS.batch_size}; milliseconds a step, medians over {TURNS} turns of {STEPS} steps"
-    )
-    print(f"{'':34} {'objective':<20} {'bare':>7} {'ours':>7} {'ratio':>6}  quartiles")
-    for name, (spec, changes) in CASES.items():
-        data = load_data(spec)
-        x, y = (torch.from_numpy(part[data.split.train]) for part in (data.x, data.y))
-        for objective in ("supcon", "normalized-softmax"):
-            options = replace(OPTIONS, **changes)
-            plain = bare(x, y, objective, options)
-            training = Training(x, y, objective, options=options)
-            calls = (plain, partial(training.advance, STEPS))
-            turns = [[seconds(call) for call in calls] for _ in range(TURNS + 2)][2:]
-            theirs, ours = (statistics.median(column) for column in zip(*turns))
-            low, ratio, high = statistics.quantiles((mine / other for other, mine in turns), n=4)
-            print(
-                f"{name:<34} {objective:<20} {1e3 * theirs / STEPS:7.2f} {1e3 * ours / STEPS:7.2f} {ratio:6.3f}"
-                f"  {low:.3f} to {high:.3f}",
-                flush=True,
-            )
+    parser = arguments(__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--turns", type=int, help="40, or 15 with --quick")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    turns = options.turns or (15 if options.quick else 40)
+    with report(options) as rows:
+        print(f"{options.threads} threads; batches of {OPTIONS.batch_size}; milliseconds a step, medians over {turns} "
+              f"turns of {STEPS} steps")  # fmt: skip
+        print(f"{'':34} {'objective':<20} {'ratio':>6} {'quartiles':>14} {'bare':>7} {'ours':>7}")
+        for name in QUICK if options.quick else CASES:
+            spec, changes = CASES[name]
+            data = load_data(spec)
+            x, y = (torch.from_numpy(part[data.split.train]) for part in (data.x, data.y))
+            for objective in ("supcon", "normalized-softmax"):
+                row = measure(x, y, objective, replace(OPTIONS, **changes), turns)
+                rows.append({"case": name} | row)
+                quartiles = f"{row['low']:.3f} to {row['high']:.3f}"
+                print(
+                    f"{name:<34} {objective:<20} {row['ratio']:6.3f} {quartiles:>14} {row['bare_ms']:7.2f} "
+                    f"{row['ours_ms']:7.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -1,188 +1,95 @@
-"""Forward and backward of every objective, beside the three products it cannot do without and beside a peer.
+"""Forward and backward of every loss: time and peak memory, beside the floor and beside peers.
 
-    python bench/losses.py [--threads 2] [--n 256 1024 4096] [--json]
+    python bench/losses.py [--n 256 1024 4096 16384] [--d 128 512] [--memory] [--only WORD] [--quick] [--json FILE]
 
 Times are multiples of the floor: similarities X X^T (or X W^T with class weights) in row blocks and slopes
-spread back over both sides, in reused buffers.  Each call is timed in turns with the others; medians.  The peer is
-pytorch-metric-learning, where installed.
+spread back over both sides, in reused buffers.  Each call is timed in turns with the others; medians.  Classes have
+four rows; peers, and up to how many rows each runs, are in `peers.py`.  Beyond it "dies".
+
+Memory is the resident peak above what was resident before, a fresh process for each point.  The end of the table is
+how time and memory grow with the number of rows: the exponent of a power, least squares over all n measured.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from mimetric import losses
-from mimetric.losses import Pairing
-from mimetric.mining import MultiSimilarityMining
-from timing import floor, medians
+from contest import contest, head, line
+from objectives import CLASSES, PAIRS, step
+from peers import peers_of
+from report import Row, arguments, report
+from timing import growth
 
-try:
-    from pytorch_metric_learning import distances, miners
-    from pytorch_metric_learning import losses as peer
-except ImportError:
-    peer = None
-
-WIDTH, PER_CLASS = 128, 4
-Call = Callable[[Tensor, Tensor], Tensor]
+PER_CLASS = 4
+LARGE = 16_384  # rows from which one turn after the first has to do
 
 
-def ours(num_classes: int) -> dict[str, Call]:
-    mined = Pairing(mining=MultiSimilarityMining())
-    return {
-        "contrastive": losses.contrastive_loss,
-        "multi-similarity": losses.multi_similarity_loss,
-        "multi-similarity, mined": losses.MultiSimilarityLoss(pairing=mined),
-        "supcon": losses.supcon_loss,
-        "nt-xent": losses.nt_xent_loss,
-        "snca": losses.snca_loss,
-        "squared-contrastive": losses.squared_contrastive_loss,
-        "triplet-margin, all": losses.triplet_margin_loss,
-        "triplet, semi-hard": losses.semi_hard_triplet_loss,
-        "triplet, batch-hard": losses.batch_hard_triplet_loss,
-        "triplet, soft": losses.soft_triplet_loss,
-        "triplet, swapped": losses.swap_triplet_loss,
-        "margin": losses.margin_loss,
-        "circle": losses.circle_loss,
-        "tuplet-margin": losses.tuplet_margin_loss,
-        "intra-pair-variance": losses.intra_pair_variance_loss,
-        "snr-contrastive": losses.snr_contrastive_loss,
-        "lifted-structure": losses.lifted_structure_loss,
-        "generalized-lifted-structure": losses.generalized_lifted_structure_loss,
-        "histogram": losses.histogram_loss,
-        "ranked-list": losses.ranked_list_loss,
-        "fast-ap": losses.fast_ap_loss,
-        "smooth-ap": losses.smooth_ap_loss,
-        "angular": losses.angular_loss,
-        "decoupled": losses.decoupled_loss,
-        "focal-nt-xent": losses.focal_nt_xent_loss,
-        "spce": losses.spce_loss,
-        "cross-entropy, C = n/4": losses.CrossEntropyLoss(WIDTH, num_classes),
-        "center, C = n/4": losses.CenterLoss(WIDTH, num_classes),
-        "normalized-softmax, C = n/4": losses.NormalizedSoftmaxLoss(WIDTH, num_classes),
-        "cosface, C = n/4": losses.CosFaceLoss(WIDTH, num_classes),
-        "arcface, C = n/4": losses.ArcFaceLoss(WIDTH, num_classes),
-        "proxy-nca, C = n/4": losses.ProxyNCALoss(WIDTH, num_classes),
-        "proxy-anchor, C = n/4": losses.ProxyAnchorLoss(WIDTH, num_classes),
-        "soft-triple, C = n/4": losses.SoftTripleLoss(WIDTH, num_classes),
-    }
-
-
-def peers(n: int, num_classes: int) -> dict[str, Call]:
-    """The peer's counterpart of each name, where it has one and finishes at this size."""
-    if peer is None:
-        return {}
-    cosine = distances.CosineSimilarity()
-    mined, miner = peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), miners.MultiSimilarityMiner(0.1)
-    triplet, hardest = (
-        peer.TripletMarginLoss(margin=0.1, distance=cosine),
-        miners.BatchHardMiner(distance=cosine),
+def measure(loss: str, n: int, d: int, *, seconds: float, least: int, memory: bool) -> list[Row]:
+    return contest(
+        step,
+        {"loss": loss, "n": n, "d": d, "classes": n // PER_CLASS},
+        {library: n <= peer.up_to for library, peer in peers_of(loss).items()},
+        seconds=seconds,
+        least=1 if n >= LARGE else least,
+        memory=memory,
     )
-    semi_hard = miners.TripletMarginMiner(margin=0.1, type_of_triplets="semihard", distance=cosine)
-    found: dict[str, Call] = {
-        "contrastive": peer.ContrastiveLoss(pos_margin=1, neg_margin=0.5, distance=cosine),
-        "multi-similarity": peer.MultiSimilarityLoss(alpha=2, beta=50, base=0.5),
-        "multi-similarity, mined": lambda x, y: mined(x, y, miner(x, y)),
-        "supcon": peer.SupConLoss(temperature=0.1),
-        "snca": peer.NCALoss(softmax_scale=20, distance=cosine),
-        "triplet, batch-hard": lambda x, y: triplet(x, y, hardest(x, y)),
-        "cross-entropy, C = n/4": _plain_classifier(num_classes),
-        "normalized-softmax, C = n/4": peer.NormalizedSoftmaxLoss(num_classes, WIDTH),
-        "cosface, C = n/4": peer.CosFaceLoss(num_classes, WIDTH),
-        "arcface, C = n/4": peer.ArcFaceLoss(num_classes, WIDTH),
-        "proxy-nca, C = n/4": peer.ProxyNCALoss(num_classes, WIDTH),
-        "proxy-anchor, C = n/4": peer.ProxyAnchorLoss(num_classes, WIDTH),
-        "soft-triple, C = n/4": peer.SoftTripleLoss(num_classes, WIDTH, centers_per_class=10),
-    }
-    if n <= 1024:
-        found |= {  # the first lists n (k - 1) (n - k) triplets: 4096 rows need tens of GiB
-            "triplet-margin, all": triplet,
-            "triplet, semi-hard": lambda x, y: triplet(x, y, semi_hard(x, y)),
-            "circle": peer.CircleLoss(m=0.4, gamma=80),
-            "intra-pair-variance": peer.IntraPairVarianceLoss(),
-            "generalized-lifted-structure": peer.GeneralizedLiftedStructureLoss(),
-            "ranked-list": peer.RankedListLoss(margin=0.4, Tn=10),
-            "fast-ap": peer.FastAPLoss(),
-            "angular": peer.AngularLoss(),
-        }
-    if n <= 256:  # these take seconds and GiB beyond
-        found |= {
-            "nt-xent": peer.NTXentLoss(temperature=0.1),
-            "triplet, soft": peer.TripletMarginLoss(margin=0, smooth_loss=True),
-            "triplet, swapped": peer.TripletMarginLoss(margin=0.1, swap=True),
-            "margin": peer.MarginLoss(),
-            "tuplet-margin": peer.TupletMarginLoss(),
-            "snr-contrastive": peer.SignalToNoiseRatioContrastiveLoss(),
-            "lifted-structure": peer.LiftedStructureLoss(),
-            "histogram": peer.HistogramLoss(n_bins=100),
-        }
-    return found
 
 
-def _plain_classifier(num_classes: int) -> Call:
-    """Plain torch, where the peer has nothing."""
-    classifier = torch.nn.Linear(WIDTH, num_classes)
-    return lambda x, y: F.cross_entropy(classifier(x), y)
+def exponents(rows: list[Row]) -> Iterable[Row]:
+    """For each loss, width and peer, the growth of each in n."""
+    of: dict[tuple[str, int, str | None], list[Row]] = {}
+    for row in rows:
+        of.setdefault((row["loss"], row["d"], row["peer"]), []).append(row)
+    for (loss, d, peer), sizes in of.items():
+        grown: Row = {"loss": loss, "d": d, "peer": peer}
+        for column in ("ours", "peer_floors", "ours_mib", "peer_mib"):
+            scale = "floor_ms" if column in ("ours", "peer_floors") else None
+            values = {row["n"]: row[column] * (row[scale] if scale else 1) for row in sizes if row[column]}
+            grown[f"{column}_exponent"] = growth(values) if len(values) > 1 else None
+        yield grown
 
 
-def step(loss: Call, x: Tensor, y: Tensor) -> Callable[[], None]:
-    def run() -> None:
-        loss(x.detach().requires_grad_(), y).backward()
-
-    return run
-
-
-def measure(n: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Per objective, multiples of the floor: ours, and the peer's."""
-    num_classes = n // PER_CLASS
-    y = torch.arange(num_classes).repeat_interleave(PER_CLASS)
-    x = F.normalize(torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(0)))
-    theirs = peers(n, num_classes)
-    rows = {}
-    for name, loss in ours(num_classes).items():
-        columns = num_classes if name == "spce" or "C = n/4" in name else n
-        calls = {"floor": floor(n, columns, WIDTH), "mimetric": step(loss, x, y)}
-        if name in theirs:
-            calls["peer"] = step(theirs[name], x, y)
-        found = medians(calls, seconds=seconds)
-        rows[name] = {key: found[key] / found["floor"] for key in calls if key != "floor"}
-        rows[name]["floor_ms"] = found["floor"] * 1e3
-    return rows
+def show_exponents(rows: list[Row]) -> None:
+    print(f"\n{'exponents of growth in n':40}{'time':>7}{'peer':>16}{'memory':>10}{'peer':>9}")
+    for row in rows:
+        time, theirs, memory, of_peer = (
+            "-" if value is None else f"{value:.2f}"
+            for key, value in row.items()
+            if key.endswith("_exponent")
+        )
+        name = f"{row['loss']}, d = {row['d']}"
+        print(f"  {name:38}{time:>7}{row['peer'] or '':>8}{theirs:>8}{memory:>10}{of_peer:>9}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--n", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--n", type=int, nargs="+", default=[256, 1024, 4096, 16384])
+    parser.add_argument("--d", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each call at each size")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="peaks too; a process for each")
+    parser.add_argument("--only", default="", help="losses whose name holds this word")
     options = parser.parse_args()
+    least = 3
+    if options.quick:
+        options.n, options.d, options.seconds, least = [256, 1024], [128], 0.1, 2
     torch.set_num_threads(options.threads)
-    table = {n: measure(n, options.seconds) for n in options.n}
-    if options.json:
-        print(json.dumps(table))
-        return
-    print(
-        f"torch {torch.__version__}, {platform.machine()}, {options.threads} threads, d = {WIDTH}, float32, ",
-        end="",
-    )
-    print(f"{PER_CLASS} rows a class; forward + backward")
-    for n, rows in table.items():
-        head = f"n = {n}, floor of pairs {rows['supcon']['floor_ms']:.2f} ms"
-        print(f"\n{head:32} {'ours':>6} {'peer':>10} {'ours/peer':>10}")
-        for name, row in rows.items():
-            theirs = (
-                f"{row['peer']:10.1f} {row['mimetric'] / row['peer']:10.3f}"
-                if "peer" in row
-                else f"{'-':>10} {'-':>10}"
-            )
-            print(f"  {name:30} {row['mimetric']:6.2f} {theirs}")
+    with report(options) as rows:
+        print(f"{options.threads} threads, float32, {PER_CLASS} rows a class; forward + backward")
+        for d in options.d:
+            for n in options.n:
+                print("\n" + head(f"n = {n}, d = {d}; times the floor", options.memory))
+                for loss in (name for name in (*PAIRS, *CLASSES) if options.only in name):
+                    found = measure(loss, n, d, seconds=options.seconds, least=least, memory=options.memory)
+                    rows += found
+                    for row in found:
+                        print(line(loss, row), flush=True)
+        if len(options.n) > 1:
+            grown = list(exponents(rows))
+            show_exponents(grown)
+            rows += grown
 
 
 if __name__ == "__main__":

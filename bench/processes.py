@@ -1,6 +1,6 @@
 """Two processes on one machine: what a step exchanges, counted beside the formula of docs/scale.md, and what it takes.
 
-    python bench/processes.py [--rows 1024 4096] [--classes 100000] > bench/results/processes.txt
+    python bench/processes.py [--rows 1024 4096] [--classes 100000] > bench/results/processes.txt   (--quick: less)
 
 Loss and gradient of rows of d = 128 in float32, one thread in each process, gloo on the loopback device.  Milliseconds
 are the least of a few steps: of processor time of one process, which other work on the machine stretches least, and by
@@ -12,8 +12,6 @@ maximum and a sum.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +21,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.multiprocessing import SimpleQueue
 
 from mimetric import losses
 from mimetric.core.processes import gathered, sharing, world_size
+from report import Row, arguments, report
 
 WIDTH, TIMES = 128, 3
 MEMBERS = 4  # rows of a class in a batch
@@ -70,7 +70,7 @@ def counted() -> Iterator[list[float]]:
         dist.all_gather, dist.all_reduce = gather, reduce
 
 
-def least(step: Step) -> str:
+def least(step: Step) -> tuple[float, float]:
     """Milliseconds of processor time, and by the clock, after one step that does not count."""
     step()
     taken = []
@@ -81,7 +81,7 @@ def least(step: Step) -> str:
         step()
         taken.append((time.process_time() - start[0], time.perf_counter() - start[1]))
     cpu, clock = (1e3 * min(column) for column in zip(*taken))
-    return f"{cpu:9.1f}{clock:9.1f}"
+    return cpu, clock
 
 
 def batch(rows: int, rank: int, world: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,19 +125,23 @@ def exchange_alone(rows: int, rank: int, world: int) -> Step:
     return step
 
 
-def work(rank: int, world: int, meeting: str, rows: list[int], classes: int) -> None:
-    """What one of `world` processes does; the first prints."""
+def work(rank: int, world: int, meeting: str, told: SimpleQueue[Row], rows: list[int], classes: int) -> None:
+    """What one of `world` processes does; the first prints and tells its rows."""
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=world)
 
-    def tell(what: str, step: Step, formula: float = 0.0) -> None:
+    def tell(what: str, step: Step, count: int, formula: float = 0.0) -> None:
         with counted() if world > 1 else nullcontext([]) as received:
             step()
-        line = f"  {what:44}{least(step)}"
-        if formula:
-            line += f"{sum(received):14,.0f}{formula:14,.0f}"
+        cpu, clock = least(step)
+        row: Row = {"processes": world, "rows": count, "what": what, "cpu_ms": cpu, "clock_ms": clock}
+        line = f"  {what:44}{cpu:9.1f}{clock:9.1f}"
+        if world > 1:
+            row |= {"bytes": sum(received), "formula": formula}
+            line += f"{row['bytes']:14,.0f}{formula:14,.0f}"
         if rank == 0:
+            told.put(row)
             print(line, flush=True)
 
     several = world > 1
@@ -146,32 +150,38 @@ def work(rank: int, world: int, meeting: str, rows: list[int], classes: int) -> 
             print(f"\nprocesses: {world}, rows: {count:,}", flush=True)
         received = rows_exchanged(count, world)
         if several:
-            tell("rows and their gradient alone", exchange_alone(count, rank, world), received)
+            tell("rows and their gradient alone", exchange_alone(count, rank, world), count, received)
         for name in PAIRS:
             coupled = 1 + MEMBERS if name == "lifted structure" and several else 0
-            tell(name, pair_step(name, count, rank, world), rows_exchanged(count, world, WIDTH + coupled))
+            exchanged = rows_exchanged(count, world, WIDTH + coupled)
+            tell(name, pair_step(name, count, rank, world), count, exchanged)
             if several:
-                tell(f"{name}, not divided", pair_step(name, count, rank, world, False), received)
+                tell(f"{name}, not divided", pair_step(name, count, rank, world, False), count, received)
     if rank == 0:
         print(f"\nprocesses: {world}, rows: {CLASS_ROWS:,}, classes: {classes:,}", flush=True)
     received = rows_exchanged(CLASS_ROWS, world) + added(4 * CLASS_ROWS * 4, world)
-    tell("ArcFace", class_step(classes, CLASS_ROWS, rank, world), received)
+    tell(f"ArcFace, {classes:,} classes", class_step(classes, CLASS_ROWS, rank, world), CLASS_ROWS, received)
     if several:
         dist.destroy_process_group()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, nargs="+", default=[1024, 4096], help="of all processes together")
-    parser.add_argument("--classes", type=int, default=100_000)
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--rows", type=int, nargs="+", help="of all processes together: 1024 4096; 1024 with --quick"
+    )
+    parser.add_argument("--classes", type=int, help="100,000, or 10,000 with --quick")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, d = {WIDTH}, float32; the machine is shared: load average "
-          f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
-    print(f"  {'loss and gradient':44}{'cpu, ms':>9}{'clock':>9}{'bytes':>14}{'formula':>14}")
-    with tempfile.TemporaryDirectory() as folder:
+    counts = options.rows or ([1024] if options.quick else [1024, 4096])
+    classes = options.classes or (10_000 if options.quick else 100_000)
+    told: SimpleQueue[Row] = mp.get_context("spawn").SimpleQueue()
+    with report(options) as rows, tempfile.TemporaryDirectory() as folder:
+        print(f"d = {WIDTH}, float32")
+        print(f"  {'loss and gradient':44}{'cpu, ms':>9}{'clock':>9}{'bytes':>14}{'formula':>14}", flush=True)
         for world in (1, 2):
-            given = (world, str(Path(folder) / f"meeting-{world}"), options.rows, options.classes)
-            mp.spawn(work, given, world)
+            mp.spawn(work, (world, str(Path(folder) / f"meeting-{world}"), told, counts, classes), world)
+            while not told.empty():
+                rows.append(told.get())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How long do samplers take with many classes?  10^6 rows, 10^5 classes, batches of 32 classes by 4 rows.
 
-Run     python bench/samplers.py > bench/results/samplers.txt
+Run     python bench/samplers.py > bench/results/samplers.txt      (--quick: neither 10^7 rows nor the peer's hierarchy)
 Target  beside MPerClassSampler of pytorch-metric-learning: construction 0.15 of its time, an epoch 0.001;
         a batch within a pass 1 ms; 10^7 rows set up in about a second
 Beside  one torch.randperm of the rows (the floor), and MPerClassSampler and HierarchicalSampler of
@@ -12,11 +12,9 @@ Memory  bytes a row that tensors take, peak over construction and over a pass, b
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
 
 import torch
 
@@ -30,10 +28,17 @@ from mimetric.data.samplers import (
     class_balanced_batches,
     random_batches,
 )
+from report import Row, arguments, report
 from timing import medians
 
 ROWS, CLASSES, SUPERS, BATCH, PER_CLASS = 10**6, 10**5, 100, 128, 4
 EPOCH = ROWS // BATCH
+FLOOR = "floor: torch.randperm(rows)"
+# Heads, and digits of milliseconds: a later batch takes microseconds.
+COLUMNS = {
+    "construct": ("construct", 2), "first": ("first batch", 2), "later": ("a later", 4), "epoch": ("epoch", 2),
+    "lists": ("as lists", 2),
+}  # fmt: skip
 Make = Callable[[], PassSampler]
 
 
@@ -90,8 +95,8 @@ def ours(labels: torch.Tensor) -> dict[str, float]:
     return medians(calls, rounds=5)
 
 
-def theirs(labels: torch.Tensor) -> dict[str, tuple[float, float, float]]:
-    """Seconds to construct, to the first batch and for an epoch of EPOCH batches."""
+def theirs(labels: torch.Tensor, tree: bool) -> dict[str, tuple[float, float, float]]:
+    """Seconds to construct, to the first batch and for an epoch of EPOCH batches; the `tree` takes long."""
     try:
         from pytorch_metric_learning.samplers import HierarchicalSampler as Tree
         from pytorch_metric_learning.samplers import MPerClassSampler as Flat
@@ -101,41 +106,42 @@ def theirs(labels: torch.Tensor) -> dict[str, tuple[float, float, float]]:
     def make(length: int) -> Flat:
         return Flat(labels, PER_CLASS, batch_size=BATCH, length_before_new_iter=length)
 
+    sampler = make(16 * BATCH)
+    found = medians({"construct": lambda: make(16 * BATCH), "16": lambda: list(sampler)}, rounds=3)
+    batch = found["16"] / 16
+    rows = {"MPerClassSampler": (found["construct"], 100_000 // BATCH * batch, EPOCH * batch)}
+    if not tree:
+        return rows
     few = 5
     within = labels % SUPERS < few
     both = torch.stack((labels, labels % SUPERS), 1)[within].numpy()
-    sampler, tree = make(16 * BATCH), Tree(both, BATCH, PER_CLASS)
-    found = medians(
-        {
-            "construct": lambda: make(16 * BATCH),
-            "16": lambda: list(sampler),
-            "tree": lambda: Tree(both, BATCH, PER_CLASS),
-            "tree batches": tree.reshuffle,
-        },
-        rounds=3,
-    )
-    batch, branch = found["16"] / 16, found["tree batches"] / len(tree)
+    hierarchy = Tree(both, BATCH, PER_CLASS)
+    found = medians({"all": lambda: Tree(both, BATCH, PER_CLASS), "batches": hierarchy.reshuffle}, rounds=3)
+    branch = found["batches"] / len(hierarchy)
     every = 4 * SUPERS * (SUPERS - 1) / 2 * branch
-    listed = (found["tree"] - found["tree batches"]) * SUPERS / few
-    return {
-        "MPerClassSampler": (found["construct"], 100_000 // BATCH * batch, EPOCH * batch),
-        "HierarchicalSampler": (listed + every, every, EPOCH * branch),
-    }
+    listed = (found["all"] - found["batches"]) * SUPERS / few
+    return rows | {"HierarchicalSampler": (listed + every, every, EPOCH * branch)}
 
 
-def large(rows: int = 10**7) -> None:
-    """Once each: 10^7 rows of 10^6 classes."""
+def large(rows: int = 10**7) -> Iterator[Row]:
+    """Once each: 10^7 rows of 10^6 classes.  Prints what it yields."""
     labels = torch.randint(rows // 10, (rows,), generator=torch.Generator().manual_seed(0))
     print(
         f"\n{rows:,} rows, {rows // 10:,} classes; seconds of this process, best of 3; bytes a row at the peak\n"
     )
     print(f"{'':34}{'construct':>10}{'begin a pass':>13}{'construct':>12}{'pass':>10}")
-    print(f"{'floor: torch.randperm(rows)':34}{'':10}{seconds(lambda: torch.randperm(rows)):13.2f}")
+    floor = seconds(lambda: torch.randperm(rows))
+    print(f"{FLOOR:34}{'':10}{floor:13.2f}")
+    yield {"rows": rows, "sampler": FLOOR, "begin_a_pass": floor}
     for name, make in makers(labels).items():
         construct, sampler = seconds(make), make()
         first = seconds(partial(begin, sampler))
         bytes_made, bytes_pass = peak(make) / rows, peak(partial(begin, sampler)) / rows
-        print(f"{name:34}{construct:10.2f}{first:13.2f}{bytes_made:12.0f}{bytes_pass:10.0f}")
+        print(f"{name:34}{construct:10.2f}{first:13.2f}{bytes_made:12.0f}{bytes_pass:10.0f}", flush=True)
+        yield {
+            "rows": rows, "sampler": name, "construct": construct, "begin_a_pass": first,
+            "bytes_construct": bytes_made, "bytes_pass": bytes_pass,
+        }  # fmt: skip
         del sampler
 
 
@@ -161,45 +167,61 @@ def peak(call: Callable[[], object]) -> float:
     return most
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    labels = torch.randint(CLASSES, (ROWS,), generator=torch.Generator().manual_seed(0))
-    mine, pml = ours(labels), theirs(labels)
-    print(f"{ROWS:,} rows, {CLASSES:,} classes, batches of {BATCH} with {PER_CLASS} a class; one thread")
-    print(f"an epoch is {EPOCH:,} batches of {BATCH}; torch {torch.__version__}; milliseconds, medians")
-    print(
-        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: only ratios within this run count\n"
-    )
-    print(f"{'':34}{'construct':>10}{'first batch':>13}{'a later':>9}{'epoch':>12}{'as lists':>12}")
-    line("floor: torch.randperm(rows)", None, None, None, mine["floor"])
-    line("random_batches", None, None, None, mine["random"])
-    line("class_balanced_batches", None, None, None, mine["balanced"])
+def table(labels: torch.Tensor, tree: bool) -> Iterator[Row]:
+    """10^6 rows, in seconds; a ratio is ours over the peer's."""
+    mine, pml = ours(labels), theirs(labels, tree)
+    for name, key in ((FLOOR, "floor"), ("random_batches", "random"), ("class_balanced_batches", "balanced")):
+        yield {"sampler": name, "epoch": mine[key]}
+    each = {}
     for name, make in makers(labels).items():
         sampler = make()
-        cells = [mine[f"{name} {cell}"] for cell in ("construct", "first", "tensors", "lists")]
-        each = EPOCH / len(sampler)  # a pass may have more batches
-        line(name, cells[0], cells[1], later(sampler), cells[2] * each, cells[3] * each)
-    for name, cells in pml.items():
-        line(
-            f"pytorch-metric-learning's, {version('pytorch-metric-learning')}",
-            cells[0],
-            cells[1],
-            None,
-            None,
-            cells[2],
+        each[name] = EPOCH / len(sampler)  # a pass may have more batches
+        construct, first, epoch, lists = (
+            mine[f"{name} {of}"] for of in ("construct", "first", "tensors", "lists")
         )
-        ratios = [
-            mine[f"{name} {cell}"] / other for cell, other in zip(("construct", "first", "lists"), cells)
-        ]
-        each = EPOCH / len(makers(labels)[name]())
-        print(f"{'  ours of it, ' + name:34}{ratios[0]:9.4f}x{ratios[1]:12.5f}x{ratios[2] * each:32.6f}x")
-    large()
+        yield {
+            "sampler": name, "construct": construct, "first": first, "later": later(sampler),
+            "epoch": epoch * each[name], "lists": lists * each[name],
+        }  # fmt: skip
+    for name, (construct, first, lists) in pml.items():
+        yield {
+            "sampler": f"pytorch-metric-learning's {name}",
+            "construct": construct,
+            "first": first,
+            "lists": lists,
+        }
+        yield {
+            "sampler": f"  ours of it, {name}",
+            "construct_ratio": mine[f"{name} construct"] / construct,
+            "first_ratio": mine[f"{name} first"] / first,
+            "lists_ratio": mine[f"{name} lists"] * each[name] / lists,
+        }
 
 
-def line(name: str, *seconds: float | None) -> None:
-    digits = (2, 2, 4, 2, 2)  # a later batch takes microseconds
-    cells = ["" if value is None else f"{value * 1e3:.{d}f}" for value, d in zip((*seconds, None), digits)]
-    print(f"{name:34}{cells[0]:>10}{cells[1]:>13}{cells[2]:>9}{cells[3]:>12}{cells[4]:>12}")
+def line(row: Row) -> str:
+    """Milliseconds; ratios have an x behind them."""
+    cells = (
+        f"{1e3 * row[column]:.{digits}f}" if column in row
+        else f"{row[f'{column}_ratio']:.6f}x" if f"{column}_ratio" in row
+        else ""
+        for column, (_, digits) in COLUMNS.items()
+    )  # fmt: skip
+    return f"{row['sampler']:44}" + "".join(f"{cell:>12}" for cell in cells)
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    torch.set_num_threads(1)
+    labels = torch.randint(CLASSES, (ROWS,), generator=torch.Generator().manual_seed(0))
+    with report(options) as rows:
+        print(f"{ROWS:,} rows, {CLASSES:,} classes, batches of {BATCH} with {PER_CLASS} a class; one thread")
+        print(f"an epoch is {EPOCH:,} batches of {BATCH}; milliseconds, medians\n")
+        print(f"{'':44}" + "".join(f"{head:>12}" for head, _ in COLUMNS.values()))
+        for row in table(labels, not options.quick):
+            rows.append({"rows": ROWS} | row)
+            print(line(row), flush=True)
+        if not options.quick:
+            rows.extend(large())
 
 
 if __name__ == "__main__":
