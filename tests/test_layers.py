@@ -170,7 +170,7 @@ def test_each_rule_fails_on_a_bad_tree(tmp_path: Path, file: str, text: str, com
         ("cli/train.py", "def compare():\n    import torch\n    from mimetric.train.compare import compare"),
         ("cli/train.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
         ("data/digits.py", "import sklearn.datasets"),
-        ("metrics/clustering.py", "def nmi():\n    import sklearn"),
+        ("metrics/probe.py", "def probe():\n    import sklearn"),
     ],
 )
 def test_what_is_allowed_passes(tmp_path: Path, file: str, text: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import warnings
 from math import isnan
 
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 
 import reference_metrics_v as reference
@@ -40,9 +42,30 @@ def test_real_digits(digits):
     assert 0.65 < nmi(*digits) < 0.85
 
 
+def test_clusters_are_as_good_as_those_of_scikit_learn(digits):
+    x, y = digits
+    unit = x / x.norm(dim=1, keepdim=True)
+    for seed in range(2):
+        peer = KMeans(10, n_init=3, random_state=seed).fit_predict(unit.double())
+        assert nmi(x, y, seed=seed) == pytest.approx(sklearn.normalized_mutual_info_score(y, peer), abs=0.02)
+
+
+def test_needs_no_scikit_learn(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"] + ["sklearn"]:
+        monkeypatch.setitem(sys.modules, name, None)  # to import it now is an error
+    assert nmi(torch.eye(3).repeat(2, 1), [0, 1, 2, 0, 1, 2]) == pytest.approx(1)
+
+
 def test_the_same_seed_gives_the_same_number(digits):
     x, y = digits
     assert nmi(x[:500], y[:500], seed=3) == nmi(x[:500], y[:500], seed=3)
+
+
+def test_autocast_changes_nothing(digits):
+    x, y = digits
+    with torch.autocast("cpu", torch.bfloat16):
+        found = nmi(x[:500], y[:500])
+    assert found == nmi(x[:500], y[:500])
 
 
 def test_cosine_does_not_see_lengths(digits):
