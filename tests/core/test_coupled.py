@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric import losses
-from mimetric.core import pushes, terms, triplets
+from mimetric.core import pushes, soft_ranks, terms, triplets
 from mimetric.core.reduce import Mean, Near
 from mimetric.losses import Pairing, pair_weights
 
@@ -18,6 +18,7 @@ PUSHES = [
     pushes.Nothing(),
     pushes.Bins(5),
     pushes.Bins(1),
+    soft_ranks.Nearer(0.5),
 ]
 STEPS = st.integers(-8, 8).map(lambda k: k / 8)  # exact in binary: ties everywhere
 
@@ -40,11 +41,11 @@ def test_sums_and_slopes_are_those_of_the_definition(push, data):
     some = tilt * (expected.detach() != -torch.inf)
     [slopes] = torch.autograd.grad(expected, leaf, some)
 
-    sums = push.sums_(sim.clone(), near, 2.0)
+    sums = push.sums_(sim, near, 2.0)
     torch.testing.assert_close(sums.total, expected.detach())
     if count is not None:
         torch.testing.assert_close(sums.count, count)
-    push.slopes_(sim, near, 2.0, tilt)
+    push.slopes_(sim, near, sums, tilt)
     torch.testing.assert_close(sim, slopes)
 
 
@@ -88,3 +89,27 @@ def test_weights_of_pairs_give_the_gradient(loss):
     [expected] = torch.autograd.grad(loss(unit, y, pairing=Pairing(similarity="dot")), unit)
     [found] = torch.autograd.grad((weights * sim).sum() / 10, unit)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("loss", [losses.swap_triplet_loss, losses.quadruplet_loss])
+@pytest.mark.parametrize("similarity", ["negative_squared_euclidean", "negative_snr"])
+def test_a_batch_is_a_reference_like_any_other(loss, similarity):
+    # Of a batch that is its own reference half the pairs do, unless they differ from the other half.
+    x = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, ids = torch.arange(10) % 3, torch.arange(10)
+    apart = Pairing(similarity=similarity, ids=ids, reference_ids=ids)
+    expected = loss(x, y, x, y, margin=2.0, pairing=apart)
+    torch.testing.assert_close(loss(x, y, margin=2.0, pairing=Pairing(similarity=similarity)), expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [losses.lifted_structure_loss, losses.swap_triplet_loss, losses.quadruplet_loss, losses.histogram_loss],
+)
+def test_backward_twice(loss):
+    # The one block of a small batch is kept, and overwritten by its slopes.
+    x = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    value = loss(x, torch.arange(10) % 3)
+    [once] = torch.autograd.grad(value, x, retain_graph=True)
+    [twice] = torch.autograd.grad(value, x)
+    torch.testing.assert_close(twice, once)

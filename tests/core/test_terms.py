@@ -66,3 +66,19 @@ def test_slopes_are_those_of_the_definition(term, most, data):
     some = sums.total != -torch.inf  # over none the engine multiplies by 0
     factor = torch.as_tensor(sums.factor).expand(rows)[some, None]
     torch.testing.assert_close((factor * sim[some]).double(), slopes[some])
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0, 64.0, 65.0, 300.0])
+@pytest.mark.parametrize(("low", "high"), [(-1.0, -1.0), (1.0, 1.0), (-1.0, 1.0), (0.4, 0.6)])
+def test_log_sums_keep_their_digits_in_float32(scale, low, high):
+    # With and without the largest number of each row taken off: 64 is where the ways part.
+    sim = torch.linspace(low, high, 4096).repeat(2, 1)
+    sim[1, 1:] = -torch.inf
+    term, exact = terms.LogSumExp(scale, 0.5), sim.double().requires_grad_()
+    near = Near(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))
+    expected = term.far(exact, near)
+    [slopes] = torch.autograd.grad(expected.sum(), exact)
+    sums = term.slopes_(sim, near, 2.0)
+    torch.testing.assert_close(sums.total, expected.detach().float(), rtol=1e-5, atol=1e-5)
+    found = sim * (1e-5 * sums.factor[:, None])  # times what arrives, a share of many rows
+    torch.testing.assert_close(found, 1e-5 * slopes.float(), rtol=1e-4, atol=1e-30)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import halves
 from .average import Average
 from .blocks import Problem, by_rows, values_by_rows
 from .columns import by_columns, suits, values_by_columns
@@ -24,8 +25,12 @@ class BlockLoss(torch.autograd.Function):
         ctx: Any, problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor
     ) -> Tensor:
         needs = [need and problem.wants_gradient for need in ctx.needs_input_grad[1:]]
+        if problem.wants_gradient and not any(needs):
+            problem = replace(problem, wants_gradient=False)
         if others is not None and suits(problem, anchors, others):
             found = by_columns(problem, anchors, others, tensors, needs)
+        elif others is None and halves.suits(problem, anchors):
+            found = halves.by_halves(problem, anchors, tensors, needs)
         else:
             found = by_rows(problem, anchors, others, tensors, needs)
         ctx.problem, ctx.inputs = problem, 2 + len(tensors)

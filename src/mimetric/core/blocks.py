@@ -75,10 +75,12 @@ class Problem:
 
     def weighted(self, sides: tuple[Side, Side], divisors: Sequence[Tensor | int]) -> Tensor:
         """Totals over divisors, times weights, added."""
-        return sum(
-            (w * _total(side) / divisor for w, side, divisor in zip(self.weights, sides, divisors) if w),
-            start=_total(sides[0]).new_zeros(()),
-        )
+        tightness, contrast = sides
+        if isinstance(tightness, Tensor) and isinstance(contrast, Tensor) and self.weights == (1.0, 1.0):
+            return (tightness + contrast).sum() / divisors[0]
+        parts = zip(self.weights, sides, divisors)
+        first, *more = [_total(side) / (divisor / w) for w, side, divisor in parts if w]
+        return sum(more, start=first)
 
     def values(self, sides: tuple[Side, Side]) -> Tensor:
         """(k,) one number per anchor."""
@@ -88,7 +90,7 @@ class Problem:
         """What each side's total is divided by, from the counts of all blocks."""
         known = self.average.divisor(anchors)
         sums = [self._counted(parts) if parts[0] is not None else known for parts in zip(*counts)]
-        return [count.where(count != 0, 1) if isinstance(count, Tensor) else count or 1 for count in sums]
+        return [count + (count == 0) if isinstance(count, Tensor) else count or 1 for count in sums]
 
     def _counted(self, parts: Sequence[Tensor]) -> Tensor:
         count = sum(parts[1:], start=parts[0])
@@ -191,12 +193,9 @@ class Gradients:
 
     def add_(self, block: slice, slopes: Tensor) -> None:
         n, width = self.anchors.shape
-        if (
-            self.others is None and len(slopes) == n <= 4 * width
-        ):  # measured: above, a transposed sum costs more
-            slopes = slopes + slopes.T  # G X + G^T X in one product
-            if self.to_anchors is not None:
-                self.to_anchors.addmm_(slopes, self.anchors)
+        # measured: above 4 * width, a transposed sum costs more
+        if self.others is None and self.to_anchors is not None and len(slopes) == n <= 4 * width:
+            self.to_anchors.addmm_(slopes + slopes.T, self.anchors)  # G X + G^T X in one product
             return
         if self.to_anchors is not None:
             references = self.anchors if self.others is None else self.others

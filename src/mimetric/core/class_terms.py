@@ -24,17 +24,18 @@ class NearestCenters:
 
     @property
     def blocks_held(self) -> int:
-        return 1 + -(-2 // self.centers)
+        return 2 + -(-2 // self.centers)
 
     def far(self, sim: Tensor, near: Near) -> Tensor:
         return LogSumExp(1.0).far(_groups(sim, self.centers).amax(2), near)
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
-        groups = _groups(sim, self.centers)
-        nearest = groups.amax(2)
-        groups.eq_(nearest[:, :, None])
+        groups = _by_center(sim, self.centers)
+        nearest = groups.amax(0)
+        groups.eq_(nearest)
         sums = LogSumExp(1.0).slopes_(nearest, near, spread)
-        groups.mul_(nearest.div_(groups.sum(2))[:, :, None])
+        groups.mul_(nearest.div_(groups.sum(0)))
+        _groups(sim, self.centers).copy_(groups.permute(1, 2, 0))
         return sums
 
 
@@ -54,14 +55,14 @@ class SoftCenters:
         return masked_logsumexp(chosen, _groups(there, self.centers).any(2))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
-        groups = _groups(sim, self.centers)
-        none = groups[:, :, 0] == -torch.inf  # a class is there or not, with all of its centers
-        sim.masked_fill_(sim == -torch.inf, 0)
-        share = groups.mul(self.sharpness).softmax(2)
-        chosen = torch.linalg.vecdot(share, groups)
-        groups.sub_(chosen[:, :, None]).mul_(self.sharpness).add_(1).mul_(share)
+        groups = _by_center(sim, self.centers)
+        none = groups[0] == -torch.inf  # a class is there or not, with all of its centers
+        groups.masked_fill_(none, 0)
+        share = groups.mul(self.sharpness).softmax(0)
+        chosen = (share * groups).sum(0)
+        groups.sub_(chosen).mul_(self.sharpness).add_(1).mul_(share)
         sums = LogSumExp(1.0).slopes_(chosen.masked_fill_(none, -torch.inf), near, spread)
-        groups.mul_(chosen[:, :, None])
+        _groups(sim, self.centers).copy_(groups.mul_(chosen).permute(1, 2, 0))
         return sums
 
 
@@ -117,3 +118,8 @@ def shifted_cosine(cosine: Tensor, margin: Tensor | float) -> Tensor:
 def _groups(sim: Tensor, centers: int) -> Tensor:
     """(k, C K) -> (k, C, K), the same memory."""
     return sim.view(len(sim), sim.shape[1] // centers, centers)
+
+
+def _by_center(sim: Tensor, centers: int) -> Tensor:
+    """(k, C K) -> (K, k, C), a copy: along the first axis what runs over centers is many times as fast."""
+    return _groups(sim, centers).permute(2, 0, 1).contiguous()

@@ -43,13 +43,13 @@ class Classes:
         other_ids: Tensor | None,
         longest: int | None = None,
     ) -> None:
-        # Unlabelled rows are no positives of one another: each is a class of its own instance.
-        labels = torch.where(labels == UNLABELLED, _NOWHERE + ids, labels)
+        self._own = other_labels is labels and other_ids is ids
+        labels = _told_apart(labels, ids)
         if other_ids is not None:
-            other_labels = torch.where(other_labels == UNLABELLED, _NOWHERE + other_ids, other_labels)
+            other_labels = labels if self._own else _told_apart(other_labels, other_ids)
         in_order, self._order = other_labels.sort(stable=True)
         self._first = torch.searchsorted(in_order, labels)
-        self._size = torch.searchsorted(in_order, labels, right=True) - self._first
+        self._size = torch.searchsorted(in_order, labels, right=True).sub_(self._first)
         self._ids, self._other_ids = ids, other_ids
         if longest is None:  # an accelerator waits
             longest = int(self._size.max()) if len(labels) else 1
@@ -58,12 +58,38 @@ class Classes:
     def of(self, block: slice) -> ClassRuns:
         first, size = self._first[block, None], self._size[block, None]
         place = torch.arange(self.longest, device=first.device)
-        at = first + torch.minimum(place, (size - 1).clamp(min=0))
-        columns = self._order[at.clamp(max=len(self._order) - 1)]
         valid = place < size
+        if self._own:  # an anchor is of its own class
+            at, absent = torch.minimum(place, size - 1).add_(first), None
+        else:
+            at, absent = torch.minimum(place, (size - 1).clamp_(min=0)).add_(first), size == 0
+            at.clamp_(max=len(self._order) - 1)
+        columns = self._order.take(at)
         if self._other_ids is not None:
-            valid &= self._other_ids[columns] != self._ids[block, None]
-        return ClassRuns(block, columns, valid, size == 0)
+            valid &= self._other_ids.take(columns) != self._ids[block, None]
+        return ClassRuns(block, columns, valid, absent)
+
+    def in_order(self) -> InOrder:
+        """Of a batch that is its own reference, its rows in order of class."""
+        order = self._order
+        first, size, ids = self._first[order], self._size[order, None], self._ids[order]
+        place = torch.arange(self.longest, device=first.device)
+        columns = first[:, None] + torch.minimum(place, size - 1)
+        return InOrder(order, first, columns, (place < size) & (ids[columns] != ids[:, None]))
+
+
+class InOrder(NamedTuple):
+    """Rows sorted by class: each class is one run."""
+
+    order: Tensor  # (n,) where each stands in the batch
+    first: Tensor  # (n,) where the run of its class begins
+    columns: Tensor  # (n, p) its class, padded with the last member
+    positive: Tensor  # (n, p) bool: in the class and not the row itself
+
+
+def _told_apart(labels: Tensor, ids: Tensor) -> Tensor:
+    """Unlabelled rows are no positives of one another: each is a class of its own instance."""
+    return torch.where(labels == UNLABELLED, _NOWHERE + ids, labels)
 
 
 class Related:
@@ -116,7 +142,7 @@ class ClassRuns(NamedTuple):
     at: slice  # which anchors they are
     columns: Tensor  # (k, p) beyond its class a row repeats its last column; without a class, any column
     positive: Tensor  # (k, p) bool: in the class and not the anchor itself
-    absent: Tensor  # (k, 1) bool: no reference has this class
+    absent: Tensor | None  # (k, 1) bool: no reference has this class; None where each has one that has
     relevance: Tensor | None = None  # (k, p) > 0, of how many positives each counts as; None is 1
 
     def near(self, sim: Tensor) -> Near:
@@ -126,12 +152,18 @@ class ClassRuns(NamedTuple):
     def rows(self, sim: Tensor) -> Rows:
         """Positives and negatives of sim (k, m), by autograd."""
         outside = torch.ones_like(sim, dtype=torch.bool)
-        outside.scatter_(1, self.columns, self.absent.expand_as(self.columns))
+        if self.absent is None:
+            outside.scatter_(1, self.columns, False)
+        else:
+            outside.scatter_(1, self.columns, self.absent.expand_as(self.columns))
         return Rows(sim, self.near(sim), torch.where(outside, sim, -torch.inf), self)
 
     def fill_(self, sim: Tensor, value: float) -> None:
         """Puts a value in the place of every member of the anchor's class, itself included."""
-        sim.scatter_(1, self.columns, torch.where(self.absent, sim.gather(1, self.columns), value))
+        if self.absent is None:
+            sim.scatter_(1, self.columns, value)
+        else:
+            sim.scatter_(1, self.columns, torch.where(self.absent, sim.gather(1, self.columns), value))
 
 
 class Rows(NamedTuple):

@@ -214,7 +214,9 @@ class _Columns:
     def _fill_(self, sim: Tensor, at: slice, value: float) -> None:
         """Puts -inf or 0 in the place of every member of the anchor's class, itself included."""
         columns = self.runs.columns
-        inside = (columns >= at.start) & (columns < at.stop) & ~self.runs.absent
+        inside = (columns >= at.start) & (columns < at.stop)
+        if self.runs.absent is not None:
+            inside &= ~self.runs.absent
         place = (columns - at.start).clamp(0, at.stop - at.start - 1)
         # Places outside share a column with others: what is kept there must not overwrite.
         if value:

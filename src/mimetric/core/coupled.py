@@ -21,10 +21,23 @@ from .classes import Classes, Relation
 from .errors import InputError
 from .forms import Form
 from .pairs import Pairing, PairSums, check_pairs, check_takes_no, check_ungraded
-from .passes import near_and_far
+from .passes import Dots, near_and_far
 from .pushes import Push
 from .reduce import Mean, Near
 from .similarity import Similarity, lift
+
+
+class Pairs(NamedTuple):
+    """The positive pairs (P,) of some anchors; once where (p, i) is the same as (i, p)."""
+
+    first: Tensor  # the anchor
+    second: Tensor  # the reference
+    symmetric: bool
+
+    def over_anchors(self, x: Tensor, anchors: int) -> Tensor:
+        """(..., P) -> (..., anchors), what both ends of a pair have where both are anchors."""
+        found = x.new_zeros(*x.shape[:-1], anchors).index_add(-1, self.first, x)
+        return found.index_add(-1, self.second, x) if self.symmetric else found
 
 
 class Data(NamedTuple):
@@ -38,6 +51,7 @@ class Data(NamedTuple):
     across: Callable[[], Relation]  # the rows of a reference's class
     row_labels: Tensor
     reference_labels: Tensor
+    symmetric: bool  # the batch is its own reference, each similarity that of either row to the other
     plain: bool  # by autograd on whole matrices
 
     @property
@@ -51,6 +65,21 @@ class Data(NamedTuple):
         """(n, p) where the positives of the anchors stand among the rows."""
         columns = self.problem.classes.of(slice(0, self.anchors)).columns
         return columns if self.places is None else self.places[columns]
+
+    def positive_pairs(self) -> Pairs:
+        """Of the anchors."""
+        runs = self.problem.classes.of(slice(0, self.anchors))
+        first, place = runs.positive.nonzero(as_tuple=True)
+        second = runs.columns[first, place]
+        if self.symmetric:
+            once = first < second
+            first, second = first[once], second[once]
+        return Pairs(first, second, self.symmetric)
+
+    def similarities(self, pairs: Pairs) -> Tensor:
+        """(P,) of positive pairs."""
+        products = cast(Tensor, Dots.apply(self.rows, self.others, pairs.first, pairs.second))  # type: ignore[no-untyped-call]
+        return products if self.problem.map is None else self.problem.map.plain(products)
 
     def sums_of_pairs(self, push: Push, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Dot products (P,) of rows and references that are pairs, and far (P,) of the sum of each pair."""
@@ -98,6 +127,7 @@ class CoupledSums(PairSums):
                 self._across,
                 self.labels,
                 self.reference_labels,
+                self._symmetric,
                 plain,
             )
             parts = self.parts(data)
@@ -107,6 +137,10 @@ class CoupledSums(PairSums):
             if problem.average.reduction == "none":
                 return problem.values(averaged[0])
             return _sum([problem.weighted(sides, self._divisors(problem, sides)) for sides in averaged])
+
+    @property
+    def _symmetric(self) -> bool:
+        return self.references is None and (self.pairing.similarity or self.similarity) != "negative_snr"
 
     def _across(self) -> Relation:
         if self.references is None:

@@ -88,7 +88,7 @@ class NearFar:
             to_near, to_far, *to_tensors = torch.autograd.grad(cost, leaves, materialize_grads=True)
             # Over no negatives the sum is -inf and nothing depends on it; where there are no positives
             # the padding has no gradient.  Anything else that is not finite is the caller's to see.
-            sim.mul_(torch.where(total == -torch.inf, 0, to_far * sums.factor)[:, None])
+            sim.mul_((to_far * sums.factor).masked_fill_(total == -torch.inf, 0).unsqueeze(1))
             runs.fill_(sim, 0.0)
             sim.scatter_add_(1, runs.columns, torch.where(near.valid, to_near, 0))
             return tuple(to_tensors)

@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .average import Average, Side
 from .checks import check_classes, check_labels, check_rows
+from .class_sums import ClassSums, RowCosts, Sides
 from .errors import InputError
-from .pairs import Described, Pairing, PairSums, average_of, check_takes_no, pair_sums
-from .reduce import Mean, Near, masked_logsumexp
+from .pairs import Described, Pairing, average_of, check_takes_no
+from .reduce import masked_logsumexp
 from .similarity import full_precision
-from .terms import LogSumExp
 
 _OF_PAIRS = ("ids", "reference_ids", "related", "mining", "similarity")
 
@@ -76,7 +75,7 @@ def logit_sums(
     logits: Any,
     labels: Any,
     *,
-    sides: Callable[..., tuple[Tensor, Tensor]],
+    sides: Sides,
     shift: Callable[[int, Tensor], Tensor] | None = None,
     of_labels: Callable[[Tensor, int, Tensor], Tensor] | None = None,
     divided: bool = True,
@@ -97,8 +96,7 @@ def logit_sums(
     """
     check_takes_no(where, pairing, *_OF_PAIRS)
     if isinstance(logits, LinearLogits):
-        sums = _of_classifier(where, logits, labels, sides, shift, of_labels, pairing)
-        return sums if divided else _Undivided(**vars(sums))
+        return _of_classifier(where, logits, labels, sides, shift, of_labels, divided, pairing)
     logits, labels = check_logits(where, logits, labels)
     with torch.autocast(logits.device.type, enabled=False):
         if shift is not None:
@@ -107,8 +105,7 @@ def logit_sums(
         others = torch.ones_like(logits, dtype=torch.bool).scatter_(1, index, False)
         more = () if of_labels is None else (of_labels(index[:, 0], logits.shape[1], logits),)
         found = sides(logits.gather(1, index)[:, 0], masked_logsumexp(logits, others), *more)
-    tightness, contrast = (torch.where(known, side, 0) for side in found)
-    return _RowCosts(where, (tightness, contrast), divided, average_of(where, pairing, tightness))
+    return RowCosts(where, found, known, average_of(where, pairing, logits), divided)
 
 
 def over_logits(
@@ -127,8 +124,9 @@ def over_logits(
     check_takes_no(where, pairing, *_OF_PAIRS)
     logits, labels = check_logits(where, logits, labels)
     with torch.autocast(logits.device.type, enabled=False):
-        costs = torch.where(labels >= 0, cost(logits, labels.clamp(min=0)), 0)
-    return _RowCosts(where, (costs, torch.zeros_like(costs)), False, average_of(where, pairing, costs))
+        costs = cost(logits, labels.clamp(min=0))
+    average = average_of(where, pairing, logits)
+    return RowCosts(where, (costs, torch.zeros_like(costs)), labels >= 0, average, divided=False)
 
 
 def check_logits(where: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
@@ -149,72 +147,19 @@ def _of_classifier(
     where: str,
     logits: LinearLogits,
     labels: Any,
-    sides: Callable[..., tuple[Tensor, Tensor]],
+    sides: Sides,
     shift: Callable[[int, Tensor], Tensor] | None,
     of_labels: Callable[[Tensor, int, Tensor], Tensor] | None,
+    divided: bool,
     pairing: Pairing,
-) -> PairSums:
+) -> ClassSums:
     embeddings, weight = logits.checked(where)
     labels = check_labels(where, "labels", labels, embeddings)
     check_classes(where, labels, len(weight))
     added = [logits.bias, None if shift is None else shift(len(weight), weight)]
-    column = sum((each for each in added if each is not None), start=weight.new_zeros(len(weight)))
-    # What is added to a logit is the weight of a constant.
-    rows = torch.cat((embeddings, embeddings.new_ones(len(embeddings), 1)), dim=1)
-    columns = torch.cat((weight, column[:, None]), dim=1)
-
+    bias = sum((full_precision(each) for each in added if each is not None), start=weight.new_zeros(()))
     more = () if of_labels is None else (of_labels(labels.clamp(min=0), len(weight), weight),)
-
-    def near_and_far(near: Near, far: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
-        known = near.count > 0
-        tightness, contrast = sides(near.sum(near.sim), far, *more)
-        return torch.where(known, tightness, 0), torch.where(known, contrast, 0)
-
-    return pair_sums(
-        where, rows, labels, columns, torch.arange(len(weight), device=weight.device),
-        push=LogSumExp(1.0), sides=near_and_far, tensors=more, similarity="dot", per_class=1,
-        pairing=pairing,
+    return ClassSums(
+        where, embeddings, labels, weight, sides, pairing, more, rounded=True, divided=divided,
+        bias=bias if bias.ndim else None,
     )  # fmt: skip
-
-
-class _Undivided(PairSums):
-    """A loss on the pair engine that has but one number for each row."""
-
-    def sides(self) -> tuple[Tensor, Tensor]:
-        raise InputError(f"{self.where}: has no tightness and contrast")
-
-
-@dataclass(frozen=True, eq=False)
-class _RowCosts:
-    """A loss on given logits: its sides (n,) of all rows, averaged when asked for."""
-
-    where: str
-    of_rows: tuple[Tensor, Tensor]
-    divided: bool
-    average: Average
-
-    def total(self) -> Tensor:
-        tightness, contrast = self._averaged()
-        return tightness + contrast
-
-    def sides(self) -> tuple[Tensor, Tensor]:
-        if not self.divided:
-            raise InputError(f"{self.where}: has no tightness and contrast")
-        return self._averaged()
-
-    def plain(self) -> Tensor:
-        """The total: it is by autograd already."""
-        return self.total()
-
-    def _averaged(self) -> tuple[Tensor, Tensor]:
-        rows = len(self.of_rows[0])
-        tightness, contrast = self.average.of(self.of_rows, slice(0, rows))
-        return self._value(tightness, rows), self._value(contrast, rows)
-
-    def _value(self, side: Side, rows: int) -> Tensor:
-        if isinstance(side, Mean):
-            return side.total.sum() / side.count.sum().clamp(min=1)
-        if self.average.reduction == "none":
-            return side
-        divisor = self.average.divisor(rows)
-        return side.sum() / (divisor.where(divisor != 0, 1) if isinstance(divisor, Tensor) else divisor or 1)

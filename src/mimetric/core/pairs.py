@@ -29,7 +29,15 @@ from .errors import InputError
 from .forms import Form, NearFar, WholeRows
 from .mined import Mined, Mining
 from .processes import mean_of_processes, share_of
-from .similarity import SIMILARITIES, Similarity, full_precision, in_one_type, lift, normalized
+from .similarity import (
+    SIMILARITIES,
+    Similarity,
+    full_precision,
+    in_one_type,
+    lift,
+    normalized,
+    without_autocast,
+)
 from .terms import Term
 
 _Options = ParamSpec("_Options")
@@ -264,7 +272,7 @@ class PairSums:
         each = self.pairing.reduction == "none"
         problem = problem.shared(None if each else share_of(len(anchors)))
         loss = PerAnchorLoss if each else BlockLoss
-        with torch.autocast(anchors.device.type, enabled=False):
+        with without_autocast(anchors.device):
             value = loss.apply(problem, anchors, others, *self.tensors)  # type: ignore[no-untyped-call]
         return cast(Tensor, value if problem.share is None else mean_of_processes(value))
 
@@ -273,7 +281,7 @@ class PairSums:
         if self.references is not None and not len(self.references):
             return self.without_references().problem(weights)
         similarity = self.pairing.similarity or self.similarity
-        with torch.autocast(self.embeddings.device.type, enabled=False):
+        with without_autocast(self.embeddings.device):
             if self.references is None:
                 lifted = lift(similarity, full_precision(self.embeddings))
             else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .reduce import Mean, Near
@@ -31,10 +32,13 @@ class Push(Protocol):
         """(k,) or (k, r) sums over rows of sim (k, m), by autograd: the definition."""
 
     def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:
-        """The same sums; the block may be overwritten."""
+        """The same sums; the block becomes what its slopes are made of."""
 
-    def slopes_(self, sim: Tensor, near: Near, spread: float, to_far: Tensor) -> None:
-        """The block becomes slopes, 0 where there is no negative, given the gradient of the sums."""
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> Tensor | None:
+        """That block becomes slopes, 0 where there is no negative, given the gradient of the sums.
+
+        Returns (k, p) the gradient of the positives, None where the sums do not depend on them.
+        """
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,8 @@ class OneSum:
     def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:
         return self.term.slopes_(sim, near, spread)
 
-    def slopes_(self, sim: Tensor, near: Near, spread: float, to_far: Tensor) -> None:
-        none = (sim == -torch.inf).all(1)
-        sums = self.term.slopes_(sim, near, spread)
-        sim.mul_(torch.where(none, 0, to_far * sums.factor)[:, None])
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> None:  # noqa: ARG002
+        sim.mul_(torch.where(sums.total == -torch.inf, 0, to_far * sums.factor)[:, None])
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Nothing:
     def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         return Sums(sim.new_zeros(len(sim)), 0.0)
 
-    def slopes_(self, sim: Tensor, near: Near, spread: float, to_far: Tensor) -> None:  # noqa: ARG002
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> None:  # noqa: ARG002
         sim.zero_()
 
 
@@ -89,7 +91,7 @@ class Bins:
     """
 
     bins: int
-    blocks_held = 8
+    blocks_held = 4
 
     @property
     def scale(self) -> float:
@@ -98,24 +100,32 @@ class Bins:
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         return self.histogram(sim, sim != -torch.inf)
 
-    def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        return Sums(self.histogram(sim, sim != -torch.inf), 1.0)
-
-    def slopes_(self, sim: Tensor, near: Near, spread: float, to_far: Tensor) -> None:  # noqa: ARG002
-        there = sim != -torch.inf
-        node, _ = self._place(sim, there)
-        torch.gather(to_far.diff(dim=1) * (self.bins / 2), 1, node, out=sim).mul_(there)
-
     def histogram(self, sim: Tensor, there: Tensor) -> Tensor:
         """(k, m) -> (k, bins + 1), by autograd."""
-        node, share = self._place(sim, there)
+        place = (torch.where(there, sim, 0) + 1) * (self.bins / 2)
+        # A product of unit rows may round beyond 1; the last bin goes on.
+        node = place.detach().nan_to_num().floor().clamp(0, self.bins - 1)
+        share, node = place - node, node.long()
         weights = sim.new_zeros(len(sim), self.bins + 1)
         weights = weights.scatter_add(1, node, torch.where(there, 1 - share, 0))
         return weights.scatter_add(1, node + 1, torch.where(there, share, 0))
 
-    def _place(self, sim: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """The node below each similarity, and how far it is from there to the next, in 0..1."""
-        place = (torch.where(there, sim, 0) + 1) * (self.bins / 2)
-        # A product of unit rows may round beyond 1; the last bin goes on.
-        node = place.detach().nan_to_num().floor().clamp(0, self.bins - 1)
-        return node.long(), place - node
+    def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.add_(1).mul_(self.bins / 2).add_(2).clamp_(0, self.bins + 2)
+        cells = _cells(sim)
+        counts, shares = sim.new_zeros(2, len(sim), self.bins + 3)
+        counts.scatter_add_(1, cells, sim.new_ones(()).expand_as(sim))
+        shares.scatter_add_(1, cells, sim.frac())
+        lower = counts.sub_(shares)  # what counts at the node below; below the first, at the first
+        weights = lower[:, 2:] + shares[:, 1:-1] + shares[:, :1]  # the last of them 0, or nan
+        weights[:, 0] += lower[:, 1]
+        return Sums(weights, 1.0)
+
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> None:  # noqa: ARG002
+        steps = F.pad(to_far.diff(dim=1) * (self.bins / 2), (1, 1), mode="replicate")
+        torch.gather(F.pad(steps, (1, 0)), 1, _cells(sim), out=sim)
+
+
+def _cells(place: Tensor) -> Tensor:
+    """Of places: 0 is nowhere, 1 below the first node, 2 up to the second, and so on; the last is the last node."""
+    return place.long().clamp_(min=0)  # nan is nowhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,8 @@ def masked_logsumexp(x: Tensor, mask: Tensor) -> Tensor:
     tensor([0.6931,   -inf])
     """
     # A number so low that its exponential is 0 keeps derivatives of any order finite, which -inf does not.
-    return torch.where(mask.any(1), torch.where(mask, x, FINITE).logsumexp(1), -torch.inf)
+    found = torch.where(mask, x, FINITE).logsumexp(1)
+    return torch.where(found < FINITE / 2, -torch.inf, found)
 
 
 def log_add(a: Tensor, b: Tensor) -> Tensor:
@@ -38,13 +40,18 @@ def log_add(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack((a, b)).clamp(min=FINITE).logsumexp(0)  # torch.logaddexp has NaN second derivatives
 
 
-def log_add_to_each(x: Tensor, far: Tensor) -> Tensor:
-    """log(e^x + e^far) of each x (k, p) with far (k,) of its row, in fewer arrays than :func:`log_add`.
+def log_add_to(x: Tensor, far: Tensor) -> Tensor:
+    """log(e^x + e^far) where x is finite, and far may be -inf: a third of the operations of :func:`log_add`.
 
-    >>> log_add_to_each(torch.zeros(1, 2), torch.tensor([-torch.inf]))
-    tensor([[0., 0.]])
+    >>> log_add_to(torch.zeros(2), torch.tensor([0.0, -torch.inf]))
+    tensor([0.6931, 0.0000])
     """
-    return x + F.softplus(far[:, None] - x, threshold=50)
+    return x + F.softplus(far - x, threshold=50)
+
+
+def log_add_to_each(x: Tensor, far: Tensor) -> Tensor:
+    """The same of each x (k, p) with far (k,) of its row."""
+    return log_add_to(x, far[:, None])
 
 
 class Near:
@@ -58,9 +65,11 @@ class Near:
         self.sim = sim  # (k, p) similarities; any number where not valid
         self.valid = valid  # (k, p) bool
         self.relevance = None if relevance is None else relevance.to(sim.dtype)  # (k, p) > 0; None is 1
-        self.count = (
-            self.sum(torch.ones_like(sim)) if relevance is not None else valid.sum(1).to(sim.dtype)
-        )  # (k,)
+
+    @cached_property
+    def count(self) -> Tensor:
+        """(k,) how many there are."""
+        return self.valid.sum(1, dtype=self.sim.dtype) if self.relevance is None else self.sum(self.valid)
 
     def sum(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,)."""
@@ -68,7 +77,7 @@ class Near:
 
     def mean(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); 0 over none."""
-        return self.sum(x) / torch.where(self.count > 0, self.count, 1)
+        return self.sum(x) / (self.count + (self.count == 0))
 
     def logsumexp(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); -inf over none."""

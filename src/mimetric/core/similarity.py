@@ -6,6 +6,7 @@ Nearer is always larger.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
@@ -107,10 +108,10 @@ def _widened(anchors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 def _signal_to_noise(anchors: Tensor, others: Tensor) -> Lifted:
     centered = anchors - anchors.mean(1, keepdim=True)
-    left, right = _widened(centered, others - others.mean(1, keepdim=True))
+    left, right = _widened(centered, centered if others is anchors else others - others.mean(1, keepdim=True))
     signal = centered.square().sum(1, keepdim=True)
     silent = signal == 0
-    return Lifted(torch.where(silent, 0, left / torch.where(silent, 1, signal)), right)
+    return Lifted(left * torch.where(silent, 0, 1 / (signal + silent)), right)
 
 
 def _poincare(anchors: Tensor, others: Tensor) -> Lifted:
@@ -125,6 +126,12 @@ def _inside(x: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     beyond = length > _BALL
     return torch.where(beyond, x / torch.where(beyond, length, 1) * _BALL, x)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Where nothing is computed in half precision; outside autocast it costs nothing."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def full_precision(x: Any) -> Any:
@@ -155,8 +162,8 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        inverse = torch.where(length == 0, 0, 1 / length)
-        unit = x * inverse
+        inverse = length.reciprocal().masked_fill_(length == 0, 0)
+        unit: Tensor = x * inverse
         ctx.save_for_backward(x, unit, inverse)
         return unit
 
@@ -167,7 +174,7 @@ class _Normalized(torch.autograd.Function):
             length = (x.square().sum(1, keepdim=True) + (inverse == 0)).sqrt()
             unit, inverse = x / length, (inverse != 0) / length
         along = torch.linalg.vecdot(grad, unit)[:, None]
-        return torch.addcmul(grad, unit, along, value=-1).mul(inverse)
+        return torch.addcmul(grad, unit, along, value=-1).mul_(inverse)
 
 
 class _Widened(torch.autograd.Function):

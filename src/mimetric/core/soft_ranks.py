@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from .forms import WholeRows
+from .reduce import Near
+from .terms import Sums
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,41 @@ class SharpRows(WholeRows):
 
     scale: float = 1.0
     blocks_held: int = 5
+
+
+@dataclass(frozen=True)
+class Nearer:
+    r"""A push that counts the negatives nearer than each positive: (k, p) :math:`\sum_j \sigma((s_j - s_p) / T)`.
+
+    The sigmoids are made again for the slopes, one positive at a time.
+    """
+
+    temperature: float
+    blocks_held = 3
+
+    @property
+    def scale(self) -> float:
+        return 1 / self.temperature
+
+    def far(self, sim: Tensor, near: Near) -> Tensor:
+        return count_nearer(sim, near.sim, self.temperature)
+
+    def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        sim.div_(self.temperature)
+        counts, step = torch.empty_like(near.sim), torch.empty_like(sim)
+        for p, one in enumerate((near.sim / self.temperature).unbind(1)):
+            counts[:, p] = torch.sub(sim, one[:, None], out=step).sigmoid_().sum(1)
+        return Sums(counts, 1 / self.temperature)
+
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> Tensor:
+        slopes, step, weights = torch.zeros_like(sim), torch.empty_like(sim), to_far * sums.factor
+        to_near = torch.empty_like(near.sim)
+        for p, one in enumerate((near.sim.detach() / self.temperature).unbind(1)):
+            torch.sub(sim, one[:, None], out=step).sigmoid_()
+            slopes.addcmul_(step.addcmul_(step, step, value=-1), weights[:, p, None])
+            to_near[:, p] = -step.sum(1)
+        sim.copy_(slopes)
+        return to_near.mul_(weights)
 
 
 def count_nearer(sim: Tensor, of: Tensor, temperature: float) -> Tensor:

@@ -6,6 +6,7 @@ margin: how many, and the sum of their similarities.  Backward makes the blocks 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,88 +15,122 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .blocks import Gradients
-from .coupled import Data
-from .passes import again, blocks
+from .coupled import Data, Pairs
+from .passes import Block, again, blocks
 from .reduce import FINITE
 
 
-def swapped(data: Data, limits: Tensor) -> tuple[Tensor, Tensor]:
+def swapped(data: Data, pairs: Pairs, limits: Tensor) -> tuple[Tensor, Tensor]:
     r"""Triplets whose negative comes near to the anchor or to the positive.
 
     Args:
         data: with the references as rows.
-        limits: (n, p) of each positive; no gradient; inf where there is none.
+        pairs: P of an anchor i and a positive p.
+        limits: (P,) of each pair; no gradient.
 
     Returns:
-        (n,) the sum of :math:`h_{ipj} = \max(s_{ij}, s_{pj})` over p and :math:`j \in N_i` with h above the limit of p,
-        and (n, p) how many such j there are.
+        (P,) the sum of :math:`h_{ipj} = \max(s_{ij}, s_{pj})` over :math:`j \in N_i` with h above the limit, and how
+        many such j there are.
     """
-    partners = data.rows_of_positives()
-    if not data.plain:
-        total, count = _Swapped.apply(data, limits, partners, data.rows, data.references)  # type: ignore[no-untyped-call]
-        return total, count
-    return _swapped_plain(data, limits, partners, data.rows, data.references)
+    second = pairs.second if data.places is None else data.places[pairs.second]
+    given = data, limits, pairs.first, second, data.rows, data.references
+    total, count = _swapped_plain(*given) if data.plain else _Swapped.apply(*given)  # type: ignore[no-untyped-call]
+    return total, count
 
 
 def _swapped_plain(
-    data: Data, limits: Tensor, partners: Tensor, rows: Tensor, references: Tensor | None
+    data: Data, limits: Tensor, first: Tensor, second: Tensor, rows: Tensor, references: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     sim = data.problem.similarities(rows, rows if references is None else references)
     far = data.problem.classes.of(slice(None)).rows(sim).far
-    harder = torch.maximum(far[: data.anchors, None], far[partners])  # (n, p, m)
-    missed = harder > limits[:, :, None]
-    return torch.where(missed, harder, 0).sum((1, 2)), missed.sum(2).to(rows.dtype)
+    harder = torch.maximum(far[first], far[second])  # (P, m)
+    missed = harder > limits[:, None]
+    return torch.where(missed, harder, 0).sum(1), missed.sum(1).to(rows.dtype)
 
 
 class _Swapped(torch.autograd.Function):
-    """apply(data, limits (n, p), partners (n, p), rows, references) -> sums (n,), counts (n, p).
+    """apply(data, limits (P,), first rows (P,), second rows (P,), rows, references) -> sums (P,), counts (P,).
 
-    In blocks of references against all rows: there a negative stands beside an anchor and all its positives.
+    In blocks of references against all rows: there a negative stands beside both rows of every pair.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, data: Data, limits: Tensor, partners: Tensor, rows: Tensor, references: Tensor | None
+        ctx: Any,
+        data: Data,
+        limits: Tensor,
+        first: Tensor,
+        second: Tensor,
+        rows: Tensor,
+        references: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        total, count = rows.new_zeros(data.anchors), torch.zeros_like(limits)
-        across = replace(data.problem, classes=data.across())
-        for block in blocks(across, rows if references is None else references, rows):
-            of_anchor = block.sim[:, : data.anchors]
-            for p, (limit, partner) in enumerate(zip(limits.unbind(1), partners.unbind(1))):
-                harder = torch.maximum(of_anchor, block.sim[:, partner])
-                missed = harder > limit
-                count[:, p] += missed.sum(0)
-                total += harder.clamp_(min=FINITE).mul_(missed).sum(0)
-        ctx.data = data
-        ctx.save_for_backward(limits, partners, rows, references)
+        over, count = torch.zeros_like(limits), torch.zeros_like(limits)
+        ctx.data, ctx.only = data, None
+        for block in _beside_all_rows(data, rows, references):
+            for part in _parts(block, limits):
+                of_first, of_second = (block.sim.T.index_select(0, ends[part]) for ends in (first, second))
+                missing = _excess_(torch.maximum(of_first, of_second, out=of_first), limits[part])
+                over[part] += missing.sum(1)
+                count[part] += missing.sign_().sum(1)
+            if len(block.sim) == len(data.others) and any(ctx.needs_input_grad):
+                ctx.only = block
+        ctx.save_for_backward(limits, first, second, rows, references)
         ctx.mark_non_differentiable(count)
-        return total, count
+        return over.addcmul_(limits, count), count
 
     @staticmethod
     def backward(ctx: Any, to_total: Tensor, _: Tensor) -> Any:
         data: Data = ctx.data
-        limits, partners, rows, references = ctx.saved_tensors
-        needs = ctx.needs_input_grad[3:]
+        limits, first, second, rows, references = ctx.saved_tensors
+        needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():  # second derivatives are wanted
-            total, _ = _swapped_plain(data, limits, partners, rows, references)
-            return None, None, None, *again((total,), (to_total,), (rows, references), needs)
+            total, _ = _swapped_plain(data, limits, first, second, rows, references)
+            return None, None, None, None, *again((total,), (to_total,), (rows, references), needs)
         own = references is None
         gradients = Gradients(rows, None, needs) if own else Gradients(references, rows, needs[::-1])
-        for block in blocks(replace(data.problem, classes=data.across()), rows if own else references, rows):
-            of_anchor = block.sim[:, : data.anchors]
-            slopes = torch.zeros_like(block.sim)
-            for limit, partner in zip(limits.unbind(1), partners.unbind(1)):
-                of_positive = block.sim[:, partner]
-                # Of equals the pair (p, i) pushes the other.
-                first = ((of_anchor >= of_positive) & (of_anchor > limit)).to(to_total.dtype)
-                second = ((of_anchor < of_positive) & (of_positive > limit)).to(to_total.dtype)
-                slopes[:, : data.anchors].add_(first.mul_(to_total))
-                slopes.index_add_(1, partner, second.mul_(to_total))
-            block.sim.copy_(slopes)
+        only, ctx.only = ctx.only, None  # it is overwritten
+        for block in [only] if only else _beside_all_rows(data, rows, references):
+            slopes = torch.zeros_like(block.sim.T)
+            for part in _parts(block, limits):
+                of_first, of_second = (block.sim.T.index_select(0, ends[part]) for ends in (first, second))
+                nearer = torch.sub(of_first, of_second).sign_()  # equals share
+                missed = _excess_(torch.maximum(of_first, of_second, out=of_first), limits[part]).sign_()
+                missed.mul_(to_total[part, None] / 2)
+                torch.mul(missed, nearer, out=of_second)
+                slopes.index_add_(0, first[part], missed + of_second)
+                slopes.index_add_(0, second[part], missed.sub_(of_second))
+            block.sim.copy_(slopes.T)
             gradients.add_(block.at, block.slopes_())
         if own:
-            return None, None, None, gradients.to_anchors, None
-        return None, None, None, gradients.to_others, gradients.to_anchors
+            return None, None, None, None, gradients.to_anchors, None
+        return None, None, None, None, gradients.to_others, gradients.to_anchors
+
+
+def _beside_all_rows(data: Data, rows: Tensor, references: Tensor | None) -> Iterator[Block]:
+    """Blocks of references against rows, by columns, with numbers that may be subtracted from each other."""
+    across = replace(data.problem, classes=data.across())
+    for block in blocks(across, rows if references is None else references, rows, by_columns=True):
+        block.sim.clamp_(min=FINITE)
+        yield block
+
+
+def _parts(block: Block, pairs: Tensor) -> list[slice]:
+    """Pairs of which at most as many are at hand at once as there are rows."""
+    rows = block.sim.shape[1]
+    return [slice(start, start + rows) for start in range(0, len(pairs), max(1, rows))]
+
+
+def _excess_(sim: Tensor, limits: Tensor) -> Tensor:
+    return sim.sub_(limits[:, None]).clamp_(min=0)
+
+
+class Passed(NamedTuple):
+    """Of a block of similarities (k, m)."""
+
+    thresholds: Tensor  # how many each passes
+    keys: list[
+        Tensor
+    ]  # up to which key it does in the class of its row, and of its column where that is another story
 
 
 class Thresholds(NamedTuple):
@@ -108,6 +143,7 @@ class Thresholds(NamedTuple):
     first: Tensor  # (C + 1,) where each class starts among the keys
     row_class: Tensor  # (n,)
     column_class: Tensor  # (m,)
+    symmetric: bool  # what a row passes in its class is in all what a column passes in its own
 
     @classmethod
     def of(cls, data: Data, limits: Tensor, valid: Tensor) -> Thresholds:
@@ -121,14 +157,23 @@ class Thresholds(NamedTuple):
         classes = row_class[place // limits.shape[1]]
         key, rank = (classes * step + torch.arange(len(place), device=classes.device)).sort()
         first = torch.searchsorted(key, torch.arange(len(names) + 1, device=key.device) * step)
-        return cls(place, value, key, rank, first, row_class, column_class)
+        return cls(place, value, key, rank, first, row_class, column_class, data.symmetric)
 
-    def passed(self, sim: Tensor, at: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """(k, m) how many thresholds each similarity passes, and up to which key it does in the class of either row."""
-        passed = torch.searchsorted(self.value, sim)
-        step = len(self.value) + 1
-        by_row = torch.searchsorted(self.key, self.row_class[at, None] * step + passed)
-        return passed, by_row, torch.searchsorted(self.key, self.column_class * step + passed)
+    def passed(self, sim: Tensor, at: slice) -> Passed:
+        """What each similarity passes."""
+        passed = torch.searchsorted(self.value, sim, out_int32=True)
+        by_row = self._up_to(self.row_class[at, None], passed)
+        return Passed(
+            passed, [by_row] if self.symmetric else [by_row, self._up_to(self.column_class, passed)]
+        )
+
+    @property
+    def times(self) -> int:
+        """How often what passes keys counts."""
+        return 2 if self.symmetric else 1
+
+    def _up_to(self, of_class: Tensor, passed: Tensor) -> Tensor:
+        return torch.searchsorted(self.key, of_class * (len(self.value) + 1) + passed, out_int32=True)
 
     def starts(self, at: slice) -> tuple[Tensor, Tensor]:
         """The first keys of the classes of rows (k, 1) and of columns (m,)."""
@@ -144,6 +189,13 @@ class Thresholds(NamedTuple):
         of_class = within[:-1] - within[self.first[classes.clamp(max=len(self.first) - 1)]]
         found = above.index_add(0, self.rank, -of_class)
         return by_value.new_zeros(shape).flatten().index_add(0, self.place, found).reshape(shape)
+
+
+def _passed(
+    data: Data, thresholds: Thresholds, rows: Tensor, references: Tensor | None
+) -> Iterator[tuple[Block, Passed]]:
+    for block in blocks(data.problem, rows, rows if references is None else references):
+        yield block, thresholds.passed(block.sim, block.at)
 
 
 def _from_the_end(x: Tensor) -> Tensor:
@@ -198,16 +250,19 @@ class _Quadruplets(torch.autograd.Function):
         many = len(thresholds.value) + 1
         # Sums and counts of what passes exactly so many thresholds, and up to exactly such a key of its class.
         sums = torch.zeros(2, 2, many, dtype=torch.float64, device=rows.device)
-        for block in blocks(data.problem, rows, data.others):
-            what = torch.stack((block.sim.clamp(min=FINITE), torch.ones_like(block.sim))).double().flatten(1)
-            what[:, block.sim.flatten() == -torch.inf] = 0
-            passed, by_row, by_column = thresholds.passed(block.sim, block.at)
-            sums[0].index_add_(1, passed.flatten(), what)
-            for up_to, start in zip((by_row, by_column), thresholds.starts(block.at)):
-                within = (up_to > start).flatten()
-                sums[1].index_add_(1, (up_to.flatten() - 1).clamp(min=0), what * within)
+        ctx.data, ctx.thresholds, ctx.only = data, thresholds, None
+        for block, passed in _passed(data, thresholds, rows, references):
+            what = block.sim.masked_fill_(block.sim == -torch.inf, 0).flatten().double()
+            one = what.new_ones(()).expand_as(what)
+            for into, x in zip(sums[0], (what, one)):
+                into.index_add_(0, passed.thresholds.flatten(), x)
+            for up_to, start in zip(passed.keys, thresholds.starts(block.at)):
+                key = (up_to - 1).masked_fill_(up_to <= start, many - 1).flatten()  # the last is of no class
+                for into, x in zip(sums[1], (what, one)):
+                    into.index_add_(0, key, x, alpha=thresholds.times)
+            if len(block.sim) == len(rows) and any(ctx.needs_input_grad):
+                ctx.only = [(block, passed)]
         total, count = (thresholds.spread(sums[0, k], sums[1, k], limits.shape) for k in (0, 1))
-        ctx.data, ctx.thresholds = data, thresholds
         ctx.save_for_backward(limits, valid, rows, references)
         count = count.to(rows.dtype)
         ctx.mark_non_differentiable(count)
@@ -226,12 +281,10 @@ class _Quadruplets(torch.autograd.Function):
         of_passed = F.pad(weights.cumsum(0), (1, 0))
         of_keys = F.pad(weights[thresholds.rank].cumsum(0), (1, 0))
         gradients = Gradients(rows, references, needs)
-        for block in blocks(data.problem, rows, rows if references is None else references):
-            passed, by_row, by_column = thresholds.passed(block.sim, block.at)
-            first_row, first_column = thresholds.starts(block.at)
-            slopes = of_passed[passed]
-            slopes -= of_keys[by_row] - of_keys[first_row]
-            slopes -= of_keys[by_column] - of_keys[first_column]
-            block.sim.copy_(slopes)
+        only, ctx.only = ctx.only, None  # its slopes can be made once
+        for block, passed in only or _passed(data, thresholds, rows, references):
+            torch.index_select(of_passed, 0, passed.thresholds.flatten(), out=block.sim.view(-1))
+            for up_to, start in zip(passed.keys, thresholds.starts(block.at)):
+                block.sim.sub_(of_keys[up_to].sub_(of_keys[start]), alpha=thresholds.times)
             gradients.add_(block.at, block.slopes_())
         return None, None, None, None, gradients.to_anchors, gradients.to_others

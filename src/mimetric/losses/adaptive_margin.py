@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_not_negative, check_positive
+from ..core.class_sums import ClassSums
 from ..core.class_terms import HarderClasses, shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss
 from ..core.similarity import normalized
-from .against_classes import AgainstClasses, Beyond, against_classes, angular_logit, class_weights
+from .against_classes import AgainstClasses, Beyond, against_classes, angular_logit, class_weights, nearest
 
 _NORM_RANGE = (0.001, 100.0)  # of lengths that count in AdaFace's statistics, the authors'
 _LEAST_SPREAD = 1e-3  # added to their standard deviation
@@ -34,7 +35,7 @@ def magface_loss(
     scale: float = 64.0,
     beyond: Beyond = "easy",
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""MagFace: the longer a row, the larger its angular margin; and a reward for length.
 
     .. math::
@@ -122,7 +123,7 @@ def adaface_loss(
     scale: float = 64.0,
     momentum: float = 0.01,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""AdaFace: long rows, sharp pictures, are told apart hard from easy; short ones are not pressed.
 
     .. math::
@@ -214,7 +215,7 @@ def _adaface(
     scale: float,
     momentum: float,
     pairing: Pairing,
-) -> tuple[PairSums, Tensor]:
+) -> tuple[ClassSums, Tensor]:
     """The loss, and mean and standard deviation of lengths that it stands by."""
     where = "adaface_loss"
     check_positive(where, concentration=concentration)
@@ -340,7 +341,8 @@ def _curricularface(
     batch = against_classes(where, embeddings, labels, weight, pairing)
     level = _moved(batch, _state(where, "level", level, (), batch.rows), momentum)
     logit = partial(angular_logit, beyond="linear")
-    return batch.softmax(logit, batch.of_rows(margin), scale, push=HarderClasses(level, scale, margin)), level
+    push = HarderClasses(level, scale, margin)
+    return batch.softmax_of(push, nearest, logit, batch.of_rows(margin), scale), level
 
 
 @torch.no_grad()

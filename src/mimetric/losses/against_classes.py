@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_rows
+from ..core.class_sums import ClassSums
 from ..core.class_terms import shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_takes_no, pair_sums
-from ..core.reduce import FINITE, Near, log_add
+from ..core.reduce import FINITE, Near, log_add_to
 from ..core.similarity import full_precision, normalized
-from ..core.terms import FullPrecision, LogSumExp, Term
+from ..core.terms import FullPrecision, Term
 
 Number = float | Tensor
 Beyond = Literal["linear", "cosine", "easy"]
@@ -76,9 +78,7 @@ class AgainstClasses:
         scale: Number,
         *,
         penalty: Tensor | None = None,
-        own: Callable[[Near], Tensor] = nearest,
-        push: Term = LogSumExp(1.0),
-    ) -> PairSums:
+    ) -> ClassSums:
         """A softmax over cosines times a scale, in which the own class has a logit of its own.
 
         Args:
@@ -86,26 +86,64 @@ class AgainstClasses:
             margin: () or (n,).
             scale: a number > 0, or a tensor ().
             penalty: () or (n,), added to the tightness of every labelled row.
-            own: the scaled similarity (k,) of the own class, from those of its centers.
-            push: what the other classes add.
         """
-        if not isinstance(scale, Tensor):
-            check_positive(self.where, scale=scale)
-        scale = self.number(scale)
-        penalty = torch.zeros_like(scale) if penalty is None else penalty
+        scale, tensors = self._numbers(scale, margin, penalty)
+        return ClassSums(
+            self.where, self.rows, self.labels, self.weight, partial(_margin_softmax, logit), self.pairing, tensors,
+            scale=scale,
+        )  # fmt: skip
 
-        def sides(
-            near: Near, far: Tensor, margin: Tensor, scale: Tensor, penalty: Tensor
-        ) -> tuple[Tensor, Tensor]:
+    def softmax_of(
+        self,
+        push: Term,
+        own: Callable[[Near], Tensor],
+        logit: Callable[[Tensor, Tensor], Tensor],
+        margin: Tensor,
+        scale: Number,
+        *,
+        penalty: Tensor | None = None,
+    ) -> PairSums:
+        """The same where a class is more than a similarity.
+
+        Args:
+            push: what the other classes add.
+            own: the scaled similarity (k,) of the own class, from those of its centers.
+            logit, margin, scale, penalty: as in :meth:`softmax`.
+        """
+        scale, tensors = self._numbers(scale, margin, penalty)
+
+        def sides(near: Near, far: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
             here = near.count > 0
-            ours = torch.where(here, scale * logit(own(near) / scale, margin), 0)
-            return torch.where(here, penalty - ours, 0), torch.where(here, log_add(ours, far), 0)
+            tightness, contrast = _margin_softmax(logit, torch.where(here, own(near), 0), far, *tensors)
+            return torch.where(here, tightness, 0), torch.where(here, contrast, 0)
 
         return pair_sums(
             self.where, normalized(self.rows) * scale, self.labels, normalized(self.weight), self.class_of_each,
-            push=FullPrecision(push), sides=sides, tensors=(margin, scale, penalty), similarity="dot",
+            push=FullPrecision(push), sides=sides, tensors=tensors, similarity="dot",
             per_class=self.centers, pairing=self.pairing,
         )  # fmt: skip
+
+    def _numbers(
+        self, scale: Number, margin: Tensor, penalty: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The scale, and what the sides take."""
+        if not isinstance(scale, Tensor):
+            check_positive(self.where, scale=scale)
+        scale = self.number(scale)
+        return scale, (margin, scale) if penalty is None else (margin, scale, penalty)
+
+
+def _margin_softmax(
+    logit: Callable[[Tensor, Tensor], Tensor],
+    own: Tensor,
+    rest: Tensor,
+    margin: Tensor,
+    scale: Tensor,
+    penalty: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Tightness and contrast from the scaled similarity of the own class, and the log-sum of the others."""
+    ours = scale * logit(own / scale, margin)
+    return -ours if penalty is None else penalty - ours, log_add_to(ours, rest)
 
 
 def against_classes(

@@ -12,6 +12,8 @@ from ..core.checks import check_classes, check_not_negative, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_pairs_apart, pair_loss, pair_sums
+from ..core.passes import near_and_far
+from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near
 from ..core.similarity import NegativeRoot, lift
 from ..core.terms import Counted, FullPrecision, Hinge, RootHinge, SquaredHinge, Total
@@ -249,22 +251,23 @@ def intra_pair_variance_loss(
     rows, labels, others, other_labels, pairing = check_pairs_apart(
         where, embeddings, labels, references, reference_labels, pairing
     )
-    positive, negative = pair_sums(
-        where, rows, labels, others, other_labels,
-        push=Counted(Total()), sides=_means, pairing=replace(pairing, reduction=None, weights=None),
-    ).sides()  # fmt: skip
-    floor, ceiling = (1 - positive_slack) * positive, (1 + negative_slack) * negative
 
     def sides(near: Near, far: Mean, floor: Tensor, ceiling: Tensor) -> tuple[Mean, Mean]:
         short = (floor - ceiling - near.sim).clamp(min=0)  # similarities come less the ceiling
         return Mean(near.sum(short.square()), near.count), far
 
-    ones = torch.ones_like(others[:, :1])
-    return pair_sums(
-        where, torch.cat((rows, -ceiling.expand(len(rows), 1)), dim=1), labels,
-        torch.cat((others, ones), dim=1), other_labels,
-        push=FullPrecision(Counted(SquaredHinge())), sides=sides, tensors=(floor, ceiling), pairing=pairing,
+    pairs = pair_sums(
+        where, rows, labels, others, other_labels,
+        push=FullPrecision(Counted(SquaredHinge())), sides=sides, pairing=pairing,
     )  # fmt: skip
+    positive, negative = _means(pairs)
+    floor, ceiling = (1 - positive_slack) * positive, (1 + negative_slack) * negative
+    return replace(
+        pairs,
+        embeddings=torch.cat((rows, -ceiling.expand(len(rows), 1)), dim=1),
+        references=torch.cat((others, torch.ones_like(others[:, :1])), dim=1),
+        tensors=(floor, ceiling),
+    )
 
 
 class IntraPairVarianceLoss(Objective):
@@ -298,5 +301,9 @@ def _reach(boundary: Tensor, margin: float) -> Tensor:
     return (boundary + margin).clamp(min=_LEAST_REACH)
 
 
-def _means(near: Near, far: Mean) -> tuple[Mean, Mean]:
-    return Mean(near.sum(near.sim), near.count), far
+def _means(pairs: PairSums) -> tuple[Tensor, Tensor]:
+    """The mean similarity of all positive pairs, and of all negative ones; 0 over none."""
+    problem, rows, others = pairs.problem((1.0, 1.0))
+    with torch.autocast(rows.device.type, enabled=False):
+        near, far, count = near_and_far(problem, OneSum(Counted(Total())), rows, others, plain=False)
+    return near.sum(near.sim).sum() / near.count.sum().clamp(min=1), far.sum() / count.sum().clamp(min=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.checks import check_choice, check_positive
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Near, log_add, log_add_to_each
+from ..core.reduce import Near, log_add_to, log_add_to_each
 from ..core.terms import LogSumExp
 
 
@@ -64,7 +64,7 @@ def supcon_loss(
         z = near.sim / temperature
         some = near.count > 0
         among = near.logsumexp(z)
-        contrast = torch.where(some, log_add(among, far), 0)
+        contrast = torch.where(some, log_add_to(among, far), 0)
         if form == "outside":
             return -near.mean(z), contrast
         return torch.where(some, torch.where(some, near.count, 1).log() - among, 0), contrast
@@ -152,7 +152,7 @@ def nt_xent_loss(
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature
         if denominator == "all":
-            return -near.mean(z), torch.where(near.count > 0, log_add(near.logsumexp(z), far), 0)
+            return -near.mean(z), torch.where(near.count > 0, log_add_to(near.logsumexp(z), far), 0)
         return -near.mean(z), near.mean(log_add_to_each(z, far))
 
     return pair_sums(
@@ -221,7 +221,7 @@ def snca_loss(
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         some = near.count > 0
         among = near.logsumexp(near.sim / temperature)
-        return torch.where(some, -among, 0), torch.where(some, log_add(among, far), 0)
+        return torch.where(some, -among, 0), torch.where(some, log_add_to(among, far), 0)
 
     return pair_sums(
         "snca_loss", embeddings, labels, references, reference_labels,

@@ -132,9 +132,9 @@ def histogram_loss(
     def parts(data: Data) -> Parts:
         near, far, _ = data.near_and_far(push)
         far = far.reshape(-1, bins + 1)  # also where there are no rows
-        positive = push.histogram(near.sim, near.valid).sum(0)
+        [positive] = push.histogram(near.sim.reshape(1, -1), near.valid.reshape(1, -1))
         share = positive.cumsum(0) / near.count.sum().clamp(min=1)
-        cost = Mean((far * share).sum(1), far.detach().sum(1))
+        cost = Mean(far @ share, far.detach().sum(1))
         return [(cost, Mean(torch.zeros_like(cost.total), torch.ones_like(cost.total)))]
 
     return coupled_sums(

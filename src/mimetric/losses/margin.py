@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from ..core.checks import check_choice
+from ..core.class_sums import ClassSums
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairs import Pairing, pair_loss
 from .against_classes import (
     Beyond,
     Number,
@@ -30,7 +31,7 @@ def cosface_loss(
     margin: Number = 0.35,
     scale: Number = 64.0,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""CosFace, large margin cosine loss: the own class's cosine less a margin.
 
     .. math:: \frac1n \sum_i -\log \frac{e^{\sigma (\cos \theta_{y_i} - m)}}
@@ -94,7 +95,7 @@ def arcface_loss(
     beyond: Beyond = "linear",
     grad: Literal["exact", "straight-through"] = "exact",
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""ArcFace, additive angular margin loss: the own class's angle plus a margin.
 
     .. math:: \frac1n \sum_i -\log \frac{e^{\sigma \cos(\theta_{y_i} + m)}}

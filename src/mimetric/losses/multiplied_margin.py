@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.class_sums import ClassSums
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Near, log_add
+from ..core.pairs import Pairing, pair_loss
+from ..core.reduce import log_add_to
 from ..core.similarity import normalized
-from ..core.terms import FullPrecision, LogSumExp
 from .against_classes import AgainstClasses, Number, against_classes, class_weights
 
 
@@ -27,7 +27,7 @@ def large_margin_softmax_loss(
     margin: int = 4,
     lam: Number = 0.0,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Large-margin softmax (L-Softmax): the own class's angle times a whole number, lengths as they are.
 
     .. math:: \frac1n \sum_i -\log \frac{e^{f_i}}{e^{f_i} + \sum_{c \ne y_i} e^{x_i^T \theta_c}}, \qquad
@@ -90,7 +90,7 @@ def sphereface_loss(
     margin: int = 4,
     lam: Number = 0.0,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""SphereFace (A-Softmax): the own class's angle times a whole number, class weights of length 1.
 
     :func:`large_margin_softmax_loss` on class weights scaled to length 1; embeddings keep their length.
@@ -132,7 +132,7 @@ class SphereFaceLoss(Objective):
         self.weight = class_weights(num_classes, width)
 
 
-def _multiplied_softmax(batch: AgainstClasses, margin: int, lam: Number) -> PairSums:
+def _multiplied_softmax(batch: AgainstClasses, margin: int, lam: Number) -> ClassSums:
     """A softmax over dot products, the own class's angle multiplied."""
     if margin < 1 or margin != int(margin):
         raise InputError(f"{batch.where}: margin must be a whole number >= 1, got {margin}")
@@ -143,17 +143,12 @@ def _multiplied_softmax(batch: AgainstClasses, margin: int, lam: Number) -> Pair
         batch.own_weight(), dim=1
     )
 
-    def sides(near: Near, far: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        cosine = near.sum(near.sim) / torch.where(length > 0, length, 1)
-        own = length * (plain * cosine + _multiplied(cosine, int(margin))) / (1 + plain)
-        own = torch.where(near.count > 0, own, 0)
-        return -own, torch.where(near.count > 0, log_add(own, far), 0)
+    def sides(own: Tensor, rest: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        cosine = own / torch.where(length > 0, length, 1)
+        ours = length * (plain * cosine + _multiplied(cosine, int(margin))) / (1 + plain)
+        return -ours, log_add_to(ours, rest)
 
-    return pair_sums(
-        batch.where, batch.rows, batch.labels, batch.weight, batch.class_of_each,
-        push=FullPrecision(LogSumExp(1.0)), sides=sides, tensors=(lengths,), similarity="dot", per_class=batch.centers,
-        pairing=batch.pairing,
-    )  # fmt: skip
+    return ClassSums(batch.where, batch.rows, batch.labels, batch.weight, sides, batch.pairing, (lengths,))
 
 
 def _multiplied(cosine: Tensor, margin: int) -> Tensor:

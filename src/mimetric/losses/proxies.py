@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
+from ..core.class_sums import ClassSums
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
-from ..core.reduce import Mean, Near, log_add
-from ..core.similarity import normalized
-from ..core.terms import FullPrecision, LogSumExp
+from ..core.reduce import Mean, Near, log_add_to
+from ..core.terms import LogSumExp
 from .against_classes import Number, against_classes, class_weights, learn
 
 
@@ -26,7 +26,7 @@ def proxy_nca_loss(
     temperature: Number = 1.0,
     denominator: Literal["negatives", "all"] = "negatives",
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Proxy-NCA: each row near the proxy of its class beside all other proxies, by squared distances.
 
     .. math:: \frac1n \sum_i \frac{D_{i y_i}^2}T + \log \sum_{c \ne y_i} e^{-D_{ic}^2 / T}
@@ -68,17 +68,13 @@ def proxy_nca_loss(
     batch = against_classes(where, embeddings, labels, weight, pairing)
     scale = 2 / batch.number(temperature)
 
-    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        own = near.sum(near.sim)
+    def sides(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         if denominator == "all":
-            return -own, torch.where(near.count > 0, log_add(own, far), 0)
-        both = (near.count > 0) & (far != -torch.inf)
-        return torch.where(both, -own, 0), torch.where(both, far, 0)
+            return -own, log_add_to(own, rest)
+        others = rest != -torch.inf
+        return torch.where(others, -own, 0), torch.where(others, rest, 0)
 
-    return pair_sums(
-        where, normalized(batch.rows) * scale, batch.labels, normalized(batch.weight), batch.class_of_each,
-        push=FullPrecision(LogSumExp(1.0)), sides=sides, similarity="dot", per_class=batch.centers, pairing=pairing,
-    )  # fmt: skip
+    return ClassSums(where, batch.rows, batch.labels, batch.weight, sides, pairing, scale=scale)
 
 
 class ProxyNCALoss(Objective):

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_references, check_rows
+from ..core.class_sums import ClassSums
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Near, log_add
+from ..core.pairs import Described, Pairing, PairSums, pair_loss, pair_sums
+from ..core.reduce import Near, log_add, log_add_to
 from ..core.similarity import full_precision, in_one_type
 from ..core.terms import LogSumExp
 
@@ -25,7 +26,7 @@ def cross_entropy_loss(
     *,
     label_smoothing: float = 0.0,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Cross-entropy of a linear classifier: class weights are the references, one positive each.
 
     .. math:: \frac1n \sum_i -(1 - \varepsilon)\, f_{i y_i} - \frac\varepsilon C \sum_c f_{ic} + \log \sum_c e^{f_{ic}},
@@ -59,18 +60,16 @@ def cross_entropy_loss(
     if not 0 <= label_smoothing < 1:
         raise InputError(f"{where}: label_smoothing must lie in [0, 1), got {label_smoothing}")
     embeddings, labels = check_batch(where, embeddings, labels)
-    embeddings, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
-    average = embeddings @ weight.mean(0)
+    rows, weight, bias = _classifier(where, embeddings, labels, weight, bias, pairing)
+    if not label_smoothing:
+        return ClassSums(where, rows, labels, weight, _softmax, pairing, bias=bias, rounded=True)
+    average = rows @ weight.mean(0) + (0 if bias is None else bias.mean())
 
-    def sides(near: Near, far: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = _softmax(1.0)(near, far)
-        smoothing = torch.where(near.count > 0, average, 0)
-        return (1 - label_smoothing) * tightness - label_smoothing * smoothing, contrast
+    def smooth(own: Tensor, rest: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
+        tightness, contrast = _softmax(own, rest)
+        return (1 - label_smoothing) * tightness - label_smoothing * average, contrast
 
-    return pair_sums(
-        where, embeddings, labels, weight, _numbers(weight), per_class=1,
-        push=LogSumExp(1.0), sides=sides, tensors=(average,), similarity="dot", pairing=pairing,
-    )  # fmt: skip
+    return ClassSums(where, rows, labels, weight, smooth, pairing, (average,), bias=bias, rounded=True)
 
 
 class CrossEntropyLoss(Objective):
@@ -96,7 +95,7 @@ def center_loss(
     *,
     center_weight: float = 0.003,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Center loss: cross-entropy, and the squared distance of each row to the center of its class.
 
     .. math:: \frac1n \sum_i \frac\lambda2 |x_i - c_{y_i}|^2 - \log \frac{e^{f_{i y_i}}}{\sum_k e^{f_{ik}}},
@@ -131,7 +130,7 @@ def center_loss(
     where = "center_loss"
     check_positive(where, center_weight=center_weight)
     embeddings, labels = check_batch(where, embeddings, labels)
-    rows, weight = _classifier(where, embeddings, labels, weight, bias, pairing)
+    rows, weight, bias = _classifier(where, embeddings, labels, weight, bias, pairing)
     centers = check_rows(where, "centers", centers)
     if centers.shape != (len(weight), embeddings.shape[1]):
         raise InputError(
@@ -139,17 +138,14 @@ def center_loss(
             f"got {tuple(centers.shape)}"
         )
     # An unlabelled row takes any center here; the sides leave it out.
-    apart = full_precision(embeddings) - full_precision(centers)[labels.clamp(0, len(weight) - 1)]
+    apart = rows - full_precision(centers)[labels.clamp(0, len(weight) - 1)]
     distance = center_weight / 2 * apart.square().sum(1)
 
-    def sides(near: Near, far: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = _softmax(1.0)(near, far)
-        return torch.where(near.count > 0, distance, 0), tightness + contrast
+    def sides(own: Tensor, rest: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        tightness, contrast = _softmax(own, rest)
+        return distance, tightness + contrast
 
-    return pair_sums(
-        where, rows, labels, weight, _numbers(weight), per_class=1,
-        push=LogSumExp(1.0), sides=sides, tensors=(distance,), similarity="dot", pairing=pairing,
-    )  # fmt: skip
+    return ClassSums(where, rows, labels, weight, sides, pairing, (distance,), bias=bias, rounded=True)
 
 
 class CenterLoss(Objective):
@@ -169,7 +165,7 @@ class CenterLoss(Objective):
 @pair_loss
 def normalized_softmax_loss(
     embeddings: Any, labels: Any, weight: Any, *, temperature: float = 0.05, pairing: Pairing = Pairing()
-) -> PairSums:
+) -> Described:
     r"""Cross-entropy on cosines: embeddings and class weights of length 1, and a temperature.
 
     .. math:: \frac1n \sum_i -\frac{\cos(x_i, \theta_{y_i})}T + \log \sum_c e^{\cos(x_i, \theta_c) / T}
@@ -197,11 +193,15 @@ def normalized_softmax_loss(
     where = "normalized_softmax_loss"
     check_positive(where, temperature=temperature)
     embeddings, labels = check_batch(where, embeddings, labels)
-    weight = check_rows(where, "weight", weight)
-    check_classes(where, labels, len(weight))
+    rows, weight = _with_weights(where, embeddings, labels, weight)
+    if pairing.similarity in (None, "cosine"):
+        scale = rows.new_full((), 1 / temperature)
+        return ClassSums(
+            where, rows, labels, weight, _softmax, pairing, scale=scale, rounded=temperature >= 0.05
+        )
     return pair_sums(
-        where, embeddings, labels, weight, _numbers(weight), per_class=1,
-        push=LogSumExp(1 / temperature), sides=_softmax(temperature), pairing=pairing,
+        where, rows, labels, weight, torch.arange(len(weight), device=weight.device), per_class=1,
+        push=LogSumExp(1 / temperature), sides=_softmax_of_pairs(temperature), pairing=pairing,
     )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def spce_loss(
     reference_labels: Any = None,
     *,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> Described:
     r"""Simplified pairwise cross-entropy: the batch's own class sums are the class weights.
 
     .. math:: -\frac1{n^2} \sum_i \sum_{j: y_j = y_i} s_{ij}
@@ -260,9 +260,15 @@ def spce_loss(
     classes, index = torch.unique(members, return_inverse=True)
     sums = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows) / max(1, len(rows))
     known = classes != -1
+    sums, classes = sums[known], classes[known]
+    if pairing.similarity in (None, "dot") and len(classes):
+        place = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
+        place = torch.where(classes[place] == labels, place, -1)
+        rows, sums = in_one_type(embeddings, sums)
+        return ClassSums("spce_loss", rows, place, sums, _softmax, pairing, rounded=True)
     return pair_sums(
-        "spce_loss", embeddings, labels, sums[known], classes[known],
-        push=LogSumExp(1.0), sides=_softmax(1.0), similarity="dot", pairing=pairing,
+        "spce_loss", embeddings, labels, sums, classes,
+        push=LogSumExp(1.0), sides=_softmax_of_pairs(1.0), similarity="dot", pairing=pairing,
     )  # fmt: skip
 
 
@@ -340,32 +346,40 @@ def pce_loss(
 
 def _classifier(
     where: str, embeddings: Tensor, labels: Tensor, weight: Any, bias: Tensor | None, pairing: Pairing
-) -> tuple[Tensor, Tensor]:
-    """Checked rows of both sides of a linear classifier; a bias is the weight of a constant."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Checked rows of both sides of a linear classifier, and its bias."""
     if pairing.similarity not in (None, "dot"):
         raise InputError(
             f"{where}: a linear classifier takes dot products; for cosines use normalized_softmax_loss"
         )
+    embeddings, weight = _with_weights(where, embeddings, labels, weight)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise InputError(f"{where}: bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
+    return embeddings, weight, None if bias is None else bias.to(weight)
+
+
+def _with_weights(where: str, embeddings: Tensor, labels: Tensor, weight: Any) -> tuple[Tensor, Tensor]:
+    """Rows, and class weights that fit them and their labels."""
     weight = check_rows(where, "weight", weight)
     check_classes(where, labels, len(weight))
-    embeddings, weight = in_one_type(embeddings, weight)
-    if bias is None:
-        return embeddings, weight
-    if bias.shape != weight.shape[:1]:
-        raise InputError(f"{where}: bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
-    ones = embeddings.new_ones(len(embeddings), 1)
-    return torch.cat((embeddings, ones), dim=1), torch.cat((weight, bias[:, None]), dim=1)
+    if weight.shape[1] != embeddings.shape[1]:
+        raise InputError(
+            f"{where}: weight must have {embeddings.shape[1]} columns to match embeddings "
+            f"{tuple(embeddings.shape)}, got {tuple(weight.shape)}"
+        )
+    return in_one_type(embeddings, weight)
 
 
-def _softmax(temperature: float) -> Any:
-    """Sides of a softmax with one reference per class; nothing for an anchor whose class has none."""
+def _softmax(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Sides of a softmax."""
+    return -own, log_add_to(own, rest)
+
+
+def _softmax_of_pairs(temperature: float) -> Any:
+    """The same from one positive of an anchor at most; nothing for an anchor without."""
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        own = near.sum(near.sim) / temperature
-        return -own, torch.where(near.count > 0, log_add(own, far), 0)
+        tightness, contrast = _softmax(near.sum(near.sim) / temperature, far)
+        return tightness, torch.where(near.count > 0, contrast, 0)
 
     return sides
-
-
-def _numbers(weight: Tensor) -> Tensor:
-    return torch.arange(len(weight), device=weight.device)

@@ -1,23 +1,24 @@
 """Average precision made smooth: losses on the rank of each positive in its anchor's list.
 
 A rank is a count of nearer references, here a sum of sigmoids (PNP, smooth AP) or of bins (FastAP).  That couples
-each positive with everything else, so these are functions of whole rows, without tightness and contrast.
+each positive with everything else, so these have no tightness and contrast.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
-from ..core.classes import Rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, over_anchors, pair_loss
-from ..core.soft_ranks import SharpRows, count_nearer
+from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pushed import over_push
+from ..core.pushes import Bins
+from ..core.reduce import Near
+from ..core.soft_ranks import Nearer, count_nearer
 
 _VARIANTS = ("O", "Iu", "Ib", "Ds", "Dq")
 
@@ -77,12 +78,13 @@ def pnp_loss(
     check_choice(where, "variant", variant, _VARIANTS)
     check_positive(where, temperature=temperature, b=b, alpha=alpha)
 
-    def cost(rows: Rows) -> Tensor:
-        nearer = count_nearer(rows.far, rows.near.sim, temperature)
-        return rows.near.mean(_penalty(variant, nearer, b, alpha))
+    def cost(near: Near, nearer: Tensor) -> Tensor:
+        return near.mean(_penalty(variant, nearer, b, alpha))
 
-    sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=SharpRows(cost, scale=1 / temperature))
+    return over_push(
+        where, embeddings, labels, references, reference_labels,
+        push=Nearer(temperature), cost=cost, pairing=pairing,
+    )  # fmt: skip
 
 
 def _penalty(variant: str, nearer: Tensor, b: float, alpha: float) -> Tensor:
@@ -159,17 +161,16 @@ def smooth_ap_loss(
     where = "smooth_ap_loss"
     check_positive(where, temperature=temperature)
 
-    def cost(rows: Rows) -> Tensor:
-        near = rows.near
+    def cost(near: Near, nearer: Tensor) -> Tensor:
         among = torch.where(near.valid, near.sim, -torch.inf)
-        place = 0.5 + count_nearer(
-            among, near.sim, temperature
-        )  # from 1: itself it counts as half a nearer one
-        nearer = count_nearer(rows.far, near.sim, temperature)
+        # From 1: itself it counts as half a nearer one.
+        place = 0.5 + count_nearer(among, near.sim, temperature)
         return near.mean(nearer / (place + nearer))
 
-    sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=SharpRows(cost, scale=1 / temperature))
+    return over_push(
+        where, embeddings, labels, references, reference_labels,
+        push=Nearer(temperature), cost=cost, pairing=pairing,
+    )  # fmt: skip
 
 
 class SmoothAPLoss(Objective):
@@ -229,16 +230,19 @@ def fast_ap_loss(
             f"{where}: its bins are those of rows of length 1; leave similarity out of the pairing"
         )
 
-    def cost(rows: Rows) -> Tensor:
-        near = rows.near
-        positives = _histogram(torch.where(near.valid, near.sim, -torch.inf), num_bins)
+    push = Bins(num_bins)
+
+    def cost(near: Near, far: Tensor) -> Tensor:
+        positives = push.histogram(near.sim, near.valid).flip(1)  # in order of distance
         so_far = positives.cumsum(1)
-        everything = so_far + _histogram(rows.far, num_bins).cumsum(1)
+        everything = so_far + far.flip(1).cumsum(1)
         precision = so_far / torch.where(everything > 0, everything, 1)
         return (near.count > 0).to(near.sim.dtype) - (positives * precision).sum(1) / near.count.clamp(min=1)
 
-    sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=SharpRows(cost, scale=num_bins / 2.0))
+    return over_push(
+        where, embeddings, labels, references, reference_labels,
+        push=push, cost=cost, pairing=pairing,
+    )  # fmt: skip
 
 
 class FastAPLoss(Objective):
@@ -249,13 +253,3 @@ class FastAPLoss(Objective):
 
     def __init__(self, *, num_bins: int = 10, pairing: Pairing = Pairing()) -> None:
         super().__init__(num_bins=num_bins, pairing=pairing)
-
-
-def _histogram(sim: Tensor, num_bins: int) -> Tensor:
-    """How many of each row of cosines (k, m) lie near each of the edges (k, num_bins + 1); -inf lies nowhere."""
-    there = (sim != -torch.inf).to(sim.dtype)
-    place = ((1 - torch.where(there > 0, sim, 1)) * (num_bins / 2)).clamp(0, num_bins)
-    low = place.detach().long().clamp_(0, num_bins - 1)  # also where place is nan
-    above = (place - low) * there
-    counts = sim.new_zeros(len(sim), num_bins + 1)
-    return counts.scatter_add(1, low, there - above).scatter_add(1, low + 1, above)

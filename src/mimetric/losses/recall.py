@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..core.checks import check_positive
-from ..core.classes import Rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, over_anchors, pair_loss
-from ..core.soft_ranks import SharpRows, count_nearer
+from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pushed import over_push
+from ..core.reduce import Near
+from ..core.soft_ranks import Nearer, count_nearer
 
 
 @pair_loss
@@ -64,21 +64,20 @@ def recall_at_k_loss(
     where = "recall_at_k_loss"
     places, widths = _checked(where, ks, temperature, k_temperature)
 
-    def cost(rows: Rows) -> Tensor:
-        near = rows.near
+    def cost(near: Near, nearer: Tensor) -> Tensor:
         among = torch.where(near.valid, near.sim, -torch.inf)
         # From 1: itself it counts as half a nearer one.
-        rank = (
-            0.5 + count_nearer(among, near.sim, temperature) + count_nearer(rows.far, near.sim, temperature)
-        )
+        rank = 0.5 + count_nearer(among, near.sim, temperature) + nearer
         some, missed = near.count > 0, torch.zeros_like(near.count)
         for k, width in zip(places, widths):
             found = near.sum(((k - rank) / width).sigmoid()).clamp(max=k)
             missed = missed + torch.where(some, 1 - found / near.count.clamp(1, k), 0)
         return missed / len(places)
 
-    sums = over_anchors(where, embeddings, labels, references, reference_labels, cost=cost, pairing=pairing)
-    return replace(sums, form=SharpRows(cost, scale=1 / temperature))
+    return over_push(
+        where, embeddings, labels, references, reference_labels,
+        push=Nearer(temperature), cost=cost, pairing=pairing,
+    )  # fmt: skip
 
 
 def _checked(

@@ -260,20 +260,14 @@ def angular_loss(
     steepness = tan(radians(alpha)) ** 2
 
     def parts(data: Data) -> Parts:
-        runs = data.problem.classes.of(slice(None))
-        row, place = runs.positive.nonzero(as_tuple=True)
-        first, second = row, runs.columns[row, place]
-        if data.references is None:  # (p, i) is the same pair
-            first, second = torch.minimum(first, second), torch.maximum(first, second)
-        pairs, index = torch.unique(torch.stack((first, second)), dim=1, return_inverse=True)
-        sim, far = data.sums_of_pairs(OneSum(LogSumExp(4 * steepness)), *pairs)
+        pairs = data.positive_pairs()
+        sim, far = data.sums_of_pairs(OneSum(LogSumExp(4 * steepness)), pairs.first, pairs.second)
         pull = -2 * (1 + steepness) * sim
         some = far != -torch.inf
-        tightness, contrast = torch.where(some, pull, 0), torch.where(some, log_add(-pull, far), 0)
-        none, count = sim.new_zeros(data.anchors), runs.positive.sum(1)
-        return [(
-            Mean(none.index_add(0, row, tightness[index]), count), Mean(none.index_add(0, row, contrast[index]), count)
-        )]  # fmt: skip
+        both = torch.stack((torch.where(some, pull, 0), torch.where(some, log_add(-pull, far), 0)))
+        tightness, contrast = pairs.over_anchors(both, data.anchors)
+        count = pairs.over_anchors(torch.ones_like(sim), data.anchors)
+        return [(Mean(tightness, count), Mean(contrast, count))]
 
     return coupled_sums(
         where, embeddings, labels, references, reference_labels,

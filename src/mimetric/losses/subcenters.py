@@ -24,6 +24,7 @@ from .against_classes import (
     angular_logit,
     class_weights,
     learn,
+    nearest,
     straight_through,
 )
 from .weight_regularizers import distance_of_centers
@@ -86,8 +87,8 @@ def soft_triple_loss(
         return near.sum(chosen * near.sim)
 
     by_class = batch.weight.view(-1, batch.centers, batch.weight.shape[1])
-    return batch.softmax(
-        torch.sub, batch.of_rows(margin), scale, own=own, push=SoftCenters(batch.centers, sharpness),
+    return batch.softmax_of(
+        SoftCenters(batch.centers, sharpness), own, torch.sub, batch.of_rows(margin), scale,
         penalty=tau * distance_of_centers(by_class),
     )  # fmt: skip
 
@@ -152,9 +153,9 @@ def subcenter_arcface_loss(
     check_choice(where, "grad", grad, ("exact", "straight-through"))
     batch = against_centers(where, embeddings, labels, "centers", centers, pairing)
     logit = partial(angular_logit, beyond=beyond)
-    return batch.softmax(
+    return batch.softmax_of(
+        NearestCenters(batch.centers), nearest,
         partial(straight_through, logit) if grad == "straight-through" else logit, batch.of_rows(margin), scale,
-        push=NearestCenters(batch.centers),
     )  # fmt: skip
 
 

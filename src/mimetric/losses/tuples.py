@@ -10,7 +10,7 @@ from ..core.checks import check_positive
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss
-from ..core.pushes import Nothing, OneSum
+from ..core.pushes import OneSum
 from ..core.reduce import Mean
 from ..core.triplets import TripletHinge
 from ..core.tuples import quadruplets, swapped
@@ -59,11 +59,12 @@ def swap_triplet_loss(
     check_positive("swap_triplet_loss", margin=margin)
 
     def parts(data: Data) -> Parts:
-        near, _, _ = data.near_and_far(Nothing())
-        sim, valid = near.sim[: data.anchors], near.valid[: data.anchors]
-        total, count = swapped(data, torch.where(valid, sim.detach() - margin, torch.inf))
-        pulled, missed = torch.where(valid, count * sim, 0).sum(1), count.sum(1)
-        return [(Mean(-pulled, missed), Mean(total + margin * missed, missed))]
+        pairs = data.positive_pairs()
+        sim = data.similarities(pairs)
+        total, count = swapped(data, pairs, sim.detach() - margin)
+        each = torch.stack((-count * sim, total + margin * count, count))
+        pulled, pushed, missed = pairs.over_anchors(each, data.anchors)
+        return [(Mean(pulled, missed.detach()), Mean(pushed, missed.detach()))]
 
     return coupled_sums(
         "swap_triplet_loss", embeddings, labels, references, reference_labels,

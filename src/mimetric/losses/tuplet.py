@@ -143,7 +143,6 @@ class TupletMarginLoss(Objective):
 
 def _turned(cosine: Tensor, angle: float) -> Tensor:
     """The cosine of an angle less another; the sine of equal rows is 0, with slope 0 where it has none."""
-    square = 1 - cosine.square()
-    apart = square > 4 * torch.finfo(cosine.dtype).eps
-    sine = torch.where(apart, torch.where(apart, square, 1).sqrt(), 0)
+    square, least = 1 - cosine.square(), 4 * torch.finfo(cosine.dtype).eps
+    sine = square.clamp(min=least).sqrt() * (square > least)
     return cosine * cos(angle) + sine * sin(angle)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
+from ..core.class_sums import ClassSums
 from ..core.errors import InputError
-from ..core.forms import NearFar
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairs import Pairing, pair_loss
 from ..core.pooled import pooled_logsumexp
-from ..core.reduce import Near, log_add
+from ..core.reduce import log_add_to
 from .adaptive_margin import magface_loss
 from .against_classes import against_classes, class_weights
 from .margin import arcface_loss, cosface_loss
@@ -34,7 +33,7 @@ def unified_negative_pairs_loss(
     scale: float = 64.0,
     whisker: float = 1.5,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Unified negative pair generation (UNPG): the negative pairs of the batch are further logits of every row.
 
     .. math:: \frac1n \sum_i -\log \frac{e^{\sigma u_i}}
@@ -72,6 +71,7 @@ def unified_negative_pairs_loss(
     Reference: Jung et al., BMVC 2022, arXiv:2203.11593, with the margins of their configuration.  Their ArcFace
     lets the cosine rise again where angle and margin pass π; here it is `beyond="linear"`.
 
+    >>> import torch
     >>> x, weight = torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
     >>> unified_negative_pairs_loss(x, [0, 1], weight, head="cosface", scale=1.0)  # logits 0.5, 0 and 0
     tensor(0.7944)
@@ -84,7 +84,7 @@ def unified_negative_pairs_loss(
     batch = against_classes(where, embeddings, labels, weight, pairing)
     options = {} if head == "magface" else {"margin": margin}
     body = _HEADS[head].__wrapped__  # type: ignore[attr-defined]
-    alone: PairSums = body(batch.rows, batch.labels, batch.weight, scale=scale, pairing=pairing, **options)
+    alone: ClassSums = body(batch.rows, batch.labels, batch.weight, scale=scale, pairing=pairing, **options)
     pool = pooled_logsumexp(where, batch.rows, batch.labels, scale=scale, whisker=whisker, pairing=pairing)
     return replace(_with(pool, alone), where=where)
 
@@ -109,12 +109,11 @@ class UnifiedNegativePairsLoss(Objective):
         self.weight = class_weights(num_classes, width)
 
 
-def _with(pool: Tensor, alone: PairSums) -> PairSums:
+def _with(pool: Tensor, alone: ClassSums) -> ClassSums:
     """A softmax loss, its contrast the log of the denominators, with one more log-sum in each of these."""
-    form = cast(NearFar, alone.form)
 
-    def sides(near: Near, far: Tensor, pool: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = cast("tuple[Tensor, Tensor]", form.sides(near, far, *tensors))
-        return tightness, torch.where(near.count > 0, log_add(contrast, pool.expand_as(contrast)), 0)
+    def sides(own: Tensor, rest: Tensor, pool: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        tightness, contrast = alone.of_sides(own, rest, *tensors)
+        return tightness, log_add_to(contrast, pool.expand_as(contrast))
 
-    return replace(alone, form=replace(form, sides=sides), tensors=(pool, *alone.tensors))
+    return replace(alone, of_sides=sides, tensors=(pool, *alone.tensors))

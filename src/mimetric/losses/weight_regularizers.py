@@ -194,14 +194,14 @@ class WeightNormLoss(WeightRegularizer):
 def distance_of_centers(centers: Tensor) -> Tensor:
     """:func:`sparse_centers_loss` of checked centers."""
     unit = normalized(centers.flatten(0, 1)).view(centers.shape)
-    first, second = torch.triu_indices(centers.shape[1], centers.shape[1], 1, device=unit.device)
     with torch.autocast(unit.device.type, enabled=False):
         gram = unit @ unit.mT
     length = gram.diagonal(dim1=1, dim2=2)
-    squared = length[:, first] + length[:, second] - 2 * gram[:, first, second]
+    squared = length[:, :, None] + length[:, None] - 2 * gram
     same = squared <= 0  # where a root has no slope
     distance = torch.where(same, 0, torch.where(same, 1, squared).sqrt())
-    return distance.sum() / max(1, 2 * distance.numel())
+    classes, k = length.shape
+    return distance.sum() / max(1, 2 * classes * k * (k - 1))  # each pair stands there twice
 
 
 def _weight(where: str, weight: Any) -> Tensor:
