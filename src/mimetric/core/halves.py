@@ -23,8 +23,8 @@ from .forms import NearFar
 from .reduce import Mean, Near
 from .terms import SAFE_EXPONENT, CircleLogSumExp, EvenTerm, Hinge, LogSumExp
 
-_FEWEST = 512  # rows from which it pays (measured)
-_HEIGHT, _WIDTH = 256, 512  # of a tile: 0.5 MiB in float32
+_FEWEST = 640  # rows from which it pays (measured)
+_HEIGHT, _WIDTH = 384, 768  # of a tile: 1 MiB in float32 (measured)
 
 
 def suits(problem: Problem, anchors: Tensor) -> bool:
