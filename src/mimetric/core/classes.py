@@ -72,10 +72,10 @@ class Classes:
     def in_order(self) -> InOrder:
         """Of a batch that is its own reference, its rows in order of class."""
         order = self._order
-        first, size, ids = self._first[order], self._size[order, None], self._ids[order]
+        first, size, ids = self._first.take(order), self._size.take(order)[:, None], self._ids.take(order)
         place = torch.arange(self.longest, device=first.device)
-        columns = first[:, None] + torch.minimum(place, size - 1)
-        return InOrder(order, first, columns, (place < size) & (ids[columns] != ids[:, None]))
+        columns = torch.minimum(place, size - 1).add_(first[:, None])
+        return InOrder(order, first, columns, (place < size) & (ids.take(columns) != ids[:, None]))
 
 
 class InOrder(NamedTuple):

@@ -49,7 +49,8 @@ def by_halves(problem: Problem, anchors: Tensor, tensors: tuple[Tensor, ...], ne
     form, average = cast(NearFar, problem.form), problem.average
     push, classes = cast(EvenTerm, form.push), cast(Classes, problem.classes).in_order()
     order, whole = classes.order, slice(0, len(anchors))
-    halves = _Halves(push, anchors[order], classes)
+    places = order.argsort()  # of the batch's rows, in order of class
+    halves = _Halves(push, anchors.index_select(0, order), classes)  # four times as fast as anchors[order]
     near_sim, total, count = halves.sums(keep=problem.wants_gradient)
     sums = push.of_sums(total, count)
     if average.weights is not None:
@@ -67,17 +68,13 @@ def by_halves(problem: Problem, anchors: Tensor, tensors: tuple[Tensor, ...], ne
     if needs[0]:
         # As in NearFar: over no negatives the sum is -inf and nothing depends on it.
         to_total = (to_far * sums.factor).masked_fill_(total == 0, 0)
-        to_anchors = _restored(halves.gradient(torch.where(classes.positive, to_near, 0), to_total), order)
+        found = halves.gradient(torch.where(classes.positive, to_near, 0), to_total)
+        to_anchors = found.index_select(0, places)
     to_tensors = [
-        (part if part.ndim == 0 else _restored(part, order)) if need else None
+        (part if part.ndim == 0 else part.index_select(0, places)) if need else None
         for part, need in zip(parts, needs[2:])
     ]
     return Found(cost.detach(), to_anchors, None, to_tensors)
-
-
-def _restored(found: Tensor, order: Tensor) -> Tensor:
-    """Rows in order of class, where they stand in the batch."""
-    return torch.empty_like(found).index_copy_(0, order, found)
 
 
 class Tile(NamedTuple):
