@@ -2,8 +2,8 @@
 
     python bench/imports.py [--rounds 11] > bench/results/imports.txt      (--quick: 3 rounds)
 
-The calls take turns; medians.  What an import costs beyond torch is the median over rounds of its difference to
-``import torch`` in the same round.
+The calls take turns; medians.  What an import costs beyond torch is timed inside its process, after ``import torch``:
+that itself varies by more from process to process.
 """
 
 from __future__ import annotations
@@ -18,48 +18,60 @@ from importlib.util import find_spec
 from report import Row, arguments, report
 
 IMPORTS = (
-    "mimetric",
-    "mimetric.losses",
-    "mimetric.metrics",
-    "mimetric.estimators",
-    "pytorch_metric_learning.losses",
+    "import sys",
+    "import torch",
+    "import mimetric",
+    "import mimetric.losses",
+    "from mimetric.losses import SupConLoss",
+    "from mimetric.losses import *",
+    "import mimetric.metrics",
+    "import mimetric.estimators",
+    "import pytorch_metric_learning.losses",
 )
 COMMANDS = ("--help", "compare --help", "objectives")
 
 
-def calls() -> dict[str, list[str]]:
-    """Command lines by what they show; peers where they are installed."""
-    there = [name for name in IMPORTS if find_spec(name.partition(".")[0])]
-    python = {name: [sys.executable, "-c", f"import {name}"] for name in ("sys", "torch", *there)}
-    return {f"import {name}": line for name, line in python.items()} | {
-        f"mimetric {words}": [sys.executable, "-m", "mimetric", *words.split()] for words in COMMANDS
-    }
+AFTER_TORCH = """
+import time, torch
+start = time.perf_counter()
+{line}
+print(time.perf_counter() - start)
+"""
 
 
-def seconds(line: list[str]) -> float:
-    """With compiled files, as people have them from the second time on."""
+def run(*words: str) -> str:
+    """What a fresh Python prints, with compiled files, as people have them from the second time on."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(
+        [sys.executable, *words], check=True, capture_output=True, text=True, env=environment
+    ).stdout
+
+
+def seconds(*words: str) -> float:
     start = time.perf_counter()
-    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, env=environment)
+    run(*words)
     return time.perf_counter() - start
 
 
 def measure(rounds: int) -> list[Row]:
-    """Seconds of each, and beyond those of torch where it imports that; the first round, of cold files, is left out."""
-    lines = calls()
-    turns = [{name: seconds(line) for name, line in lines.items()} for _ in range(rounds + 1)][1:]
-
-    def median(name: str, less: str | None = None) -> float:
-        return statistics.median(turn[name] - (turn[less] if less else 0.0) for turn in turns)
-
-    with_torch = [name for name in lines if "." in name or name == "mimetric objectives"]
+    """Medians of each; the first round, of cold files, is left out."""
+    there = [line for line in IMPORTS if find_spec(line.split()[1].partition(".")[0])]
+    whole: dict[str, list[float]] = {}
+    beyond: dict[str, list[float]] = {}
+    for _ in range(rounds + 1):
+        for line in there:
+            whole.setdefault(line, []).append(seconds("-c", line))
+            if "." in line:
+                beyond.setdefault(line, []).append(float(run("-c", AFTER_TORCH.format(line=line))))
+        for words in COMMANDS:
+            whole.setdefault(f"mimetric {words}", []).append(seconds("-m", "mimetric", *words.split()))
     return [
         {
-            "call": name,
-            "seconds": median(name),
-            "beyond_torch": median(name, "import torch") if name in with_torch else None,
+            "call": call,
+            "seconds": statistics.median(found[1:]),
+            "beyond_torch": statistics.median(beyond[call][1:]) if call in beyond else None,
         }
-        for name in lines
+        for call, found in whole.items()
     ]
 
 
