@@ -6,6 +6,7 @@ Here     Digits of scikit-learn, a small network, 5 epochs without labels, then 
          nine arms of 3 networks; MAP@R of held-out digits.  4 minutes of one core for three seeds.
 Expect   Mean +- standard deviation over seeds 0-2, 2026-11-22.  InfoNCE 93.9 +- 0.6 %, gamma 0.5 93.7 +- 0.6, gamma 2
          93.2 +- 0.7, pairs 93.9 +- 0.6, lists 94.0 +- 0.6.  All 27 soups gain: 0.3 +- 0.2, too little for three seeds.
+         50 intents of clinc150 by a frozen MiniLM, 8 epochs: 87.4 +- 0.3, 86.8, 85.9, 87.4, 87.5; soups gain 0.2.
 Differs  Not Qwen2-0.5B on texts; temperature 0.05; no Matryoshka or distillation.  The paper could not be read: details
          of weights and mixing are as others tell them.  A mixed negative counts for its own query alone.
 Run      mimetric reproduce zhao2025 [--data npz:PATH [--kind vectors]]
@@ -144,7 +145,6 @@ def cosines(net: nn.Module, x: Tensor, mined: Tensor, when: str) -> dict[str, fl
     z, found = embed(net, x), dict[str, float]()
     for mode in MODES:
         parents = z[mined[:, :2] if mode == "pair" else mined]
-        near = cosine_similarity(z, mixed_negatives(z, parents, mode=mode))
-        found[f"mixed_{mode}_{when}"] = float(near.mean())
+        found[f"mixed_{mode}_{when}"] = float(cosine_similarity(z, mixed_negatives(z, parents, mode=mode)).mean())
         found[f"parents_{mode}_{when}"] = float(cosine_similarity(z[:, None], parents, dim=2).mean())
     return found
