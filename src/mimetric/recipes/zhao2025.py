@@ -42,8 +42,7 @@ from mimetric.train.recipe import Claim
 Mode = Literal["pair", "list"]
 MODES: tuple[Mode, ...] = ("pair", "list")
 ARMS = {f"{gamma:g}_{mode or 'none'}": (gamma, mode) for gamma in (0, 0.5, 2) for mode in (None, *MODES)}
-TUNINGS = 3  # of each arm, which make its soup
-MINED, FIRST, LAST = 7, 50, 100  # negatives of a row, drawn from these ranks among rows of other classes
+TUNINGS, MINED, FIRST, LAST = 3, 7, 50, 100  # tunings make a soup; mined from ranks of rows of other classes
 SHAKE = Affine(angle=0.2, scale=(0.85, 1.15), move=1 / 8)
 
 
@@ -145,6 +144,7 @@ def cosines(net: nn.Module, x: Tensor, mined: Tensor, when: str) -> dict[str, fl
     z, found = embed(net, x), dict[str, float]()
     for mode in MODES:
         parents = z[mined[:, :2] if mode == "pair" else mined]
-        found[f"mixed_{mode}_{when}"] = float(cosine_similarity(z, mixed_negatives(z, parents, mode=mode)).mean())
+        near = cosine_similarity(z, mixed_negatives(z, parents, mode=mode))
+        found[f"mixed_{mode}_{when}"] = float(near.mean())
         found[f"parents_{mode}_{when}"] = float(cosine_similarity(z[:, None], parents, dim=2).mean())
     return found
