@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from engine_memory import resident
+from peaks import resident
 from report import Row, arguments, report
 
 SIZES, QUICK, CHUNK = (1024, 4096, 16384, 65536), (1024, 4096), 512

@@ -15,7 +15,6 @@ import torch
 from mimetric import named
 from mimetric.core.class_sums import ClassSums
 from peaks import Step, peak
-from peaks import resident as resident  # for benches that import it from here
 from report import arguments, report
 
 WIDTH, PER_CLASS = 128, 4

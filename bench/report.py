@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from mimetric.train.machine import environment
 
 PACKAGES = (
     "torch", "numpy", "pytorch-metric-learning", "open-metric-learning", "sentence-transformers", "torchmetrics",
@@ -54,23 +55,14 @@ def report(options: argparse.Namespace) -> Iterator[list[Row]]:
 
 def machine() -> Row:
     """Hardware and versions; the load tells how much of the machine others had."""
+    there = environment()
     return {
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cpu": there["cpu"],
+        "cores": there["cpus"],
         "load": os.getloadavg()[0],
-        "python": platform.python_version(),
+        "python": there["python"],
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
-
-
-def _cpu() -> str:
-    """The name that Linux knows it by, else the kind of machine."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _version(package: str) -> str | None:
