@@ -16,7 +16,6 @@ queries among 10^6) in a process of its own, above what was resident when it beg
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -25,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +33,7 @@ from mimetric import metrics
 from mimetric.core.neighbors import nearest_neighbors
 from mimetric.metrics import per_query, recall_at_k
 from mimetric.metrics.retrieval import Metric
+from peaks import taken
 from report import Row, arguments, report
 from timing import medians
 
@@ -180,12 +180,6 @@ def _torchmetrics(x: Tensor, y: Tensor) -> Callable[[], object]:
     return run
 
 
-def resident(field: str) -> float:
-    """MiB of a line of /proc/self/status (Linux)."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
-
-
 def whole_evaluation(size: Size, who: str) -> None:
     """Prints peak in MiB and seconds of an evaluation of the whole set, and Recall@1 where it is ours."""
     x, y = data(size)
@@ -198,14 +192,12 @@ def whole_evaluation(size: Size, who: str) -> None:
         "faiss": lambda: _faiss(x, size.whole, [int(torch.bincount(y).max()) + 1]).popitem()[1](),
     }
     per_query(ALL, x[:64], y[:64])
-    ctypes.CDLL(None).malloc_trim(0)  # what making the data left behind is no room for the evaluation
-    with open("/proc/self/clear_refs", "w") as peak:
-        peak.write("5")
-    before, start = resident("VmRSS"), time.perf_counter()
-    found = calls[who]()
+    found: dict[str, Any] = {}
+    start = time.perf_counter()
+    peak = taken(lambda: found.update(found=calls[who]()))
     seconds = time.perf_counter() - start
-    recall = found["recall_at_1"].nanmean().item() if who == "mimetric" else None
-    print(json.dumps({"peak_mib": resident("VmHWM") - before, "seconds": seconds, "recall_at_1": recall}))
+    recall = found["found"]["recall_at_1"].nanmean().item() if who == "mimetric" else None
+    print(json.dumps({"peak_mib": peak / 2**20, "seconds": seconds, "recall_at_1": recall}))
 
 
 def whole(name: str, who: str) -> Row:
