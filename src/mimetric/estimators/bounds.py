@@ -25,40 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.checks import as_tensor, check_finite, check_positive, check_rows
+from ..core.checks import check_finite, check_positive
 from ..core.errors import InputError
-
-
-def barber_agakov_bound(log_conditional: Any, entropy: Any) -> Tensor:
-    r"""Entropy of Y less the cross-entropy of a model q(y | x).
-
-    .. math:: H(Y) + E_P \log q(y \mid x)
-
-    Direction: lower bound in expectation, below I by the mean KL(p(y|x) || q(y|x)).
-    Bias: none where H(Y) is exact, else that of H(Y).
-    Saturation: at H(Y) for classes; none for densities, whose logs have no ceiling.
-    Cost: O(n).
-
-    Args:
-        log_conditional: (n,) :math:`\log q(y_i \mid x_i)` of a model that is normalized over y.
-        entropy: H(Y), a number: known, or an estimate (then its bias is added).
-
-    Returns:
-        Scalar float64.
-    Raises:
-        InputError: not (n,) floating point, none, or not finite.
-
-    Reference: Barber and Agakov, NIPS 2003.
-
-    >>> barber_agakov_bound(torch.tensor([0.8, 0.5]).log(), log(2)).round(decimals=4)
-    tensor(0.2350, dtype=torch.float64)
-    """
-    where = "barber_agakov_bound"
-    mean = _vector(where, "log_conditional", log_conditional).mean()
-    given = _doubles(where, "entropy", entropy, mean)
-    if given.ndim or not given.isfinite():
-        raise InputError(f"{where}: entropy must be one finite number, got {given.tolist()}")
-    return given + mean
+from .scores import doubles, off_diagonal, sides, square
 
 
 def dv_bound(scores: Any, marginal: Any = None) -> Tensor:
@@ -89,7 +58,7 @@ def dv_bound(scores: Any, marginal: Any = None) -> Tensor:
     >>> dv_bound(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor(1.5000, dtype=torch.float64)
     """
-    joint, others = _sides("dv_bound", scores, marginal)
+    joint, others = sides("dv_bound", scores, marginal)
     return joint.mean() - _log_mean_exp(others)
 
 
@@ -117,9 +86,9 @@ def mine_bound(scores: Any, marginal: Any = None, *, log_average: Any) -> Tensor
     tensor([[ 0.5000, -0.2500],
             [-0.2500,  0.5000]])
     """
-    joint, others = _sides("mine_bound", scores, marginal)
+    joint, others = sides("mine_bound", scores, marginal)
     log_mean = _log_mean_exp(others)
-    slope = (log_mean - _doubles("mine_bound", "log_average", log_average, log_mean).detach()).exp()
+    slope = (log_mean - doubles("mine_bound", "log_average", log_average, log_mean).detach()).exp()
     return joint.mean() - (slope - slope.detach() + log_mean.detach())
 
 
@@ -144,7 +113,7 @@ def nwj_bound(scores: Any, marginal: Any = None) -> Tensor:
     >>> nwj_bound(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
     tensor(1.5000, dtype=torch.float64)
     """
-    joint, others = _sides("nwj_bound", scores, marginal)
+    joint, others = sides("nwj_bound", scores, marginal)
     return 1 + joint.mean() - _log_mean_exp(others).exp()
 
 
@@ -168,7 +137,7 @@ def js_bound(scores: Any, marginal: Any = None) -> Tensor:
     >>> js_bound(torch.zeros(3, 3)).abs().round(decimals=6)
     tensor(0., dtype=torch.float64)
     """
-    joint, others = _sides("js_bound", scores, marginal)
+    joint, others = sides("js_bound", scores, marginal)
     return log(2) + (F.logsigmoid(joint).mean() + F.logsigmoid(-others).mean()) / 2
 
 
@@ -194,7 +163,7 @@ def smile_bound(scores: Any, marginal: Any = None, *, clip: float = 5.0) -> Tens
     tensor(0.5000, dtype=torch.float64)
     """
     check_positive("smile_bound", clip=clip)
-    joint, others = _sides("smile_bound", scores, marginal)
+    joint, others = sides("smile_bound", scores, marginal)
     return joint.mean() - _log_mean_exp(others.clamp(-clip, clip))
 
 
@@ -225,7 +194,7 @@ def infonce_bound(scores: Any) -> Tensor:
     >>> infonce_bound(100 * torch.eye(4))  # log 4
     tensor(1.3863, dtype=torch.float64)
     """
-    matrix = _square("infonce_bound", scores)
+    matrix = square("infonce_bound", scores)
     return log(len(matrix)) + matrix.log_softmax(1).diagonal().mean()
 
 
@@ -255,7 +224,7 @@ def tuba_bound(scores: Any, log_baseline: Any = 0.0) -> Tensor:
     tensor(1.4467, dtype=torch.float64)
     """
     where = "tuba_bound"
-    matrix = _square(where, scores)
+    matrix = square(where, scores)
     return nwj_bound(matrix - _baseline(where, log_baseline, matrix)[:, None])
 
 
@@ -292,13 +261,13 @@ def interpolated_bound(scores: Any, log_baseline: Any = 0.0, *, alpha: float = 0
     where = "interpolated_bound"
     if not 0 <= alpha <= 1:
         raise InputError(f"{where}: alpha must lie in 0..1, got {alpha}")
-    matrix = _square(where, scores)
+    matrix = square(where, scores)
     baseline = _baseline(where, log_baseline, matrix)[:, None]
     mixed = torch.logaddexp(
         _log_or_zero(alpha) + _log_mean_without(matrix), _log_or_zero(1 - alpha) + baseline
     )
-    joint = matrix.diagonal()[:, None] - _off_diagonal(mixed)
-    marginal = _off_diagonal(matrix) - mixed.diagonal()[:, None]
+    joint = matrix.diagonal()[:, None] - off_diagonal(mixed)
+    marginal = off_diagonal(matrix) - mixed.diagonal()[:, None]
     return 1 + joint.mean() - _log_mean_exp(marginal.flatten()).exp()
 
 
@@ -329,101 +298,14 @@ def mean_contrast_bound(scores: Any) -> Tensor:
     >>> mean_contrast_bound(torch.eye(4))  # log 2 - log(1 + 1 / e)
     tensor(0.3799, dtype=torch.float64)
     """
-    matrix = _square("mean_contrast_bound", scores)
-    others = _off_diagonal(matrix).logsumexp(1) - log(len(matrix) - 1)
+    matrix = square("mean_contrast_bound", scores)
+    others = off_diagonal(matrix).logsumexp(1) - log(len(matrix) - 1)
     return log(2) + F.logsigmoid(matrix.diagonal() - others).mean()
-
-
-def club_bound(log_conditional: Any) -> Tensor:
-    r"""Contrastive log-ratio upper bound.
-
-    .. math:: E_P \log p(y \mid x) - E_Q \log p(y \mid x)
-
-    Unchanged when a function of x or of y is added, so log density ratios do as well.
-
-    Direction: upper bound in expectation **for the true conditional density** p(y | x).  With a model in its place
-        only while q(y | x) p(x) is nearer (in KL) to the joint than to the product of the marginals; the value does
-        not show it.
-    Bias: none, but its expectation is far from I: two correlated normals with I = 1 nat give 6.4.
-    Saturation: none.
-    Cost: as :func:`dv_bound`.
-
-    Args:
-        log_conditional: (n, n) of :math:`\log p(y_j \mid x_i)`, n >= 2.
-
-    Returns:
-        Scalar float64.
-    Raises:
-        InputError: not square, fewer than two pairs, or values that are not finite.
-
-    Reference: Cheng et al., ICML 2020, arXiv:2006.12013.  Their sample form keeps the diagonal in the second mean:
-    (n - 1) / n times this.
-
-    >>> club_bound(torch.tensor([[-1.0, -3.0], [-2.0, -1.0]]))
-    tensor(1.5000, dtype=torch.float64)
-    """
-    joint, others = _sides("club_bound", log_conditional, None)
-    return joint.mean() - others.mean()
-
-
-def l1out_bound(log_conditional: Any) -> Tensor:
-    r"""Leave-one-out upper bound: the density of y is the mean of the other x's conditionals.
-
-    .. math:: \frac1n \sum_i \log \frac{p(y_i \mid x_i)}{\frac1{n - 1} \sum_{j \ne i} p(y_i \mid x_j)}
-
-    Never above :func:`club_bound`.  Unchanged when a function of y is added, so log density ratios do as well.
-
-    Direction: upper bound in expectation **for the true conditional density**; with a model in its place neither.
-    Bias: upwards, by nats as I nears log n: of 256 pairs of correlated normals with I = 4 it finds 7.1, of 2,000
-        pairs 4.1.
-    Saturation: none.
-    Cost: as :func:`dv_bound`.
-
-    Arguments, returns and errors: as :func:`club_bound`.
-
-    >>> l1out_bound(torch.tensor([[-1.0, -3.0], [-2.0, -1.0]]))
-    tensor(1.5000, dtype=torch.float64)
-    """
-    matrix = _square("l1out_bound", log_conditional)
-    others = _off_diagonal(matrix.T).logsumexp(1) - log(len(matrix) - 1)
-    return (matrix.diagonal() - others).mean()
-
-
-def _sides(where: str, scores: Any, marginal: Any) -> tuple[Tensor, Tensor]:
-    """Scores of joint pairs (n,) and of marginal pairs (m,)."""
-    if marginal is None:
-        matrix = _square(where, scores)
-        return matrix.diagonal(), _off_diagonal(matrix).flatten()
-    return _vector(where, "scores", scores), _vector(where, "marginal", marginal)
-
-
-def _square(where: str, scores: Any) -> Tensor:
-    matrix = check_rows(where, "scores", scores)
-    if len(matrix) < 2 or len(matrix) != matrix.shape[1]:
-        raise InputError(
-            f"{where}: scores must have shape (n, n) with n >= 2, every x with every y, got {tuple(matrix.shape)}"
-        )
-    matrix = matrix.double()  # float32 could not hold the squares of large scores
-    check_finite(where, "scores", matrix)
-    return matrix
-
-
-def _vector(where: str, name: str, values: Any) -> Tensor:
-    vector = as_tensor(where, name, values)
-    if vector.ndim != 1 or not len(vector) or not vector.is_floating_point():
-        kind = str(vector.dtype).removeprefix("torch.")
-        raise InputError(
-            f"{where}: {name} must be floating point of shape (pairs,), at least one pair, "
-            f"got {kind} of shape {tuple(vector.shape)}"
-        )
-    vector = vector.double()
-    check_finite(where, name, vector[:, None])
-    return vector
 
 
 def _baseline(where: str, values: Any, matrix: Tensor) -> Tensor:
     """(n,) one for each row."""
-    baseline = _doubles(where, "log_baseline", values, matrix)
+    baseline = doubles(where, "log_baseline", values, matrix)
     if baseline.shape not in (matrix.shape[:1], ()):
         raise InputError(
             f"{where}: log_baseline must be a number or have shape ({len(matrix)},), one for each row of scores, "
@@ -432,18 +314,6 @@ def _baseline(where: str, values: Any, matrix: Tensor) -> Tensor:
     baseline = baseline.expand(len(matrix))
     check_finite(where, "log_baseline", baseline[:, None])
     return baseline
-
-
-def _doubles(where: str, name: str, values: Any, like: Tensor) -> Tensor:
-    """A float keeps its digits, which `as_tensor` alone makes float32."""
-    as_tensor(where, name, values)
-    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
-
-
-def _off_diagonal(matrix: Tensor) -> Tensor:
-    """(n, n - 1) each row without its own column."""
-    n = len(matrix)
-    return matrix.flatten()[:-1].view(n - 1, n + 1)[:, 1:].reshape(n, n - 1)
 
 
 def _log_mean_exp(values: Tensor) -> Tensor:

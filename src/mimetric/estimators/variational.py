@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..core.checks import as_tensor, check_choice, check_finite, check_labels, check_positive, check_rows
 from ..core.classes import UNLABELLED
 from ..core.errors import InputError
-from . import bounds
+from . import bounds, conditional_bounds
 from .critics import BilinearCritic, GaussianCritic, JointCritic, SeparableCritic
 from .resampling import standard_error
 
@@ -77,8 +77,8 @@ _BOUNDS: dict[str, _Bound] = {
     "interpolated": _Bound(
         lambda: bounds.interpolated_bound, bounds.interpolated_bound, "lower", lambda n: 1 + log(2 * (n - 1))
     ),
-    "club": _Bound(lambda: _log_likelihood, bounds.club_bound, "upper"),
-    "l1out": _Bound(lambda: _log_likelihood, bounds.l1out_bound, "upper"),
+    "club": _Bound(lambda: _log_likelihood, conditional_bounds.club_bound, "upper"),
+    "l1out": _Bound(lambda: _log_likelihood, conditional_bounds.l1out_bound, "upper"),
 }
 _CRITICS: dict[str, Callable[[int, int], nn.Module]] = {
     "separable": SeparableCritic,
