@@ -41,7 +41,7 @@ from .search import (
     Search,
     Ties,
     blocks_of,
-    in_front,
+    in_front_,
     leave_out_,
 )
 from .similarity import SIMILARITIES, Similarity
@@ -263,7 +263,7 @@ def negatives_in_front(search: Search, rows: Tensor, best: Tensor, hidden: Tenso
     for start, panel in search.panels(rows, at_least=_COLUMNS_PER_POSITIVE * best.shape[1]):
         negatives = panel[: len(best)]
         leave_out_(negatives, hidden - start)
-        total += in_front(negatives, best, ties)
+        total += in_front_(negatives, best, ties)
     return total
 
 

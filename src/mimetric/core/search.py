@@ -140,20 +140,21 @@ def leave_out_(panel: Tensor, columns: Tensor) -> None:
     panel[row, columns[row, at]] = -torch.inf
 
 
-def in_front(values: Tensor, thresholds: Tensor, ties: Ties) -> Tensor:
+def in_front_(values: Tensor, thresholds: Tensor, ties: Ties) -> Tensor:
     """How many values (k, m) of its row each threshold (k, p) has in front, as float64 (k, p).
 
-    A value equal to the threshold counts as 0 (optimistic), 1 (pessimistic) or 1/2 (mean).
+    A value equal to the threshold counts as 0 (optimistic), 1 (pessimistic) or 1/2 (mean).  Values are overwritten.
 
-    >>> in_front(torch.tensor([[3.0, 2.0, 2.0, 1.0]]), torch.tensor([[2.0, 0.0]]), "mean")
+    >>> in_front_(torch.tensor([[3.0, 2.0, 2.0, 1.0]]), torch.tensor([[2.0, 0.0]]), "mean")
     tensor([[2., 4.]], dtype=torch.float64)
     """
     if thresholds.shape[1] >= _SORT_FROM:
         return _in_front_by_sorting(values, thresholds, ties)
     total = torch.empty(thresholds.shape, dtype=torch.float64, device=values.device)
-    marks = torch.empty_like(values)
-    for k in range(thresholds.shape[1]):
-        threshold = thresholds[:, k, None]
+    last = thresholds.shape[1] - 1
+    spare = torch.empty_like(values) if last else values  # a new array would cost as much as its marks
+    for k in range(last + 1):
+        threshold, marks = thresholds[:, k, None], values if k == last else spare
         if ties == "mean":  # 1 in front, 0 tied, -1 behind
             torch.sub(values, threshold, out=marks).sign_()
         else:
