@@ -227,7 +227,7 @@ def fit(
         progress: told of every few steps.
 
     Returns:
-        A :class:`Model`.  `mimetric.train.loop.fit` is the same training, looked at on the way.
+        A :class:`Model`.  :func:`mimetric.train.loop.fit` returns the training itself, with the losses of all steps.
     Raises:
         InputError: shapes or types that do not fit, values that are not finite, a device that is not
             there, or a loss that stops being finite.

@@ -23,8 +23,9 @@ from mimetric.train.options import FitOptions
 class Batch(NamedTuple):
     """A batch and this process's share of it, on the device."""
 
-    rows: Tensor  # (n,) places among the training rows, of all processes
-    share: Tensor  # (k,) where in `rows` those of this process stand
+    rows: Tensor  # (k,) places among the training rows, of this process
+    share: Tensor  # (k,) where in `whole` they stand
+    whole: Tensor  # (n,) places of all processes
     views: tuple[Tensor, ...]  # (k, ...) each: their contents; two, augmented apart, where views are compared
     faults: dict[int, str]  # rows of this process that could not be read -> why
 
@@ -70,9 +71,9 @@ class Feed:
 
     def _from_memory(self, x: Tensor, steps: range) -> Generator[Batch]:
         for step in steps:
-            rows = next(self._batches)
-            share = self._share(rows)
-            yield Batch(rows, share, self._augmented(x[rows[share]], step), {})
+            whole = next(self._batches)
+            rows = whole[self._rank :: world_size()]
+            yield Batch(rows, self._share(whole), whole, self._augmented(x.index_select(0, rows), step), {})
 
     def _from_disk(self, x: StoredRows, steps: range) -> Generator[Batch]:
         ahead = (rows[self._share(rows)].cpu() for rows in islice(deepcopy(self._batches), len(steps)))
@@ -82,14 +83,14 @@ class Feed:
                 if not len(found.x):
                     reason = next(iter(found.faults.values()))
                     raise InputError(f"no row of a batch can be read: {reason}; look at the files")
-                rows = next(self._batches)
-                share = self._share(rows)[found.good.to(rows.device)]
+                whole = next(self._batches)
+                share = self._share(whole)[found.good.to(whole.device)]
                 views = self._augmented(found.x.to(self._device, non_blocking=True), step)
-                yield Batch(rows, share, views, found.faults)
+                yield Batch(whole[share], share, whole, views, found.faults)
 
-    def _share(self, rows: Tensor) -> Tensor:
+    def _share(self, whole: Tensor) -> Tensor:
         """Places in a batch, some of each class, for statistics over the rows of a process."""
-        return torch.arange(self._rank, len(rows), world_size(), device=rows.device)
+        return torch.arange(self._rank, len(whole), world_size(), device=whole.device)
 
     def _augmented(self, x: Tensor, step: int) -> tuple[Tensor, ...]:
         if self._transform is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,7 +12,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mimetric.core.processes import any_process, average_over_processes, world_size
-from mimetric.memory import MomentumCopy
 from mimetric.train.options import FitOptions
 
 
@@ -32,8 +32,8 @@ class Learner:
         optimizer: AdamW, with two arrays for each of their parameters.
         scaler: of losses in fp16, as half-precision gradients would vanish; else it does nothing.
 
-    What a step must not learn from leaves no trace, and nobody waits to hear whether it may: the device leaves the step
-    out (but in fp16, and where AdamW is not fused, on neither CPU nor CUDA).
+    What a step must not learn from leaves no trace.  Where the host goes on before it hears whether it may, the device
+    leaves the step out (but in fp16, and where AdamW is not fused, on neither CPU nor CUDA).
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Learner:
         self._steps, self._options = steps, options
         self.modules = nn.ModuleList((encoder, objective))
         self._cut = list(cut)
-        self._shared = [p for p in self.modules.parameters() if all(p is not other for other in cut)]
-        self._average = None if options.ema is None else MomentumCopy(self.modules)
+        self._learned = list(self.modules.parameters())
+        self._shared = [p for p in self._learned if all(p is not other for other in cut)]
+        self.average = None if options.ema is None else deepcopy(self.modules).requires_grad_(False)
+        self._averaged = [] if self.average is None else list(self.average.parameters())
         # Gradients are averaged here, those of the objective and of an encoder in chunks as well: no module that
         # averages them by itself is put around the encoder.
         self.encoder = accelerator.prepare_model(encoder.train(), evaluation_mode=True)
@@ -59,27 +61,51 @@ class Learner:
         self.scaler = accelerator.scaler or torch.amp.GradScaler(enabled=False)
         self._waits = self.scaler.is_enabled() or not self.optimizer.defaults["fused"]
 
-    @property
-    def average(self) -> nn.ModuleList | None:
-        return None if self._average is None else self._average.module  # type: ignore[return-value]
-
     def held(self) -> list[Tensor]:
         """What the step to come may be taken back to, such as running statistics, where bad batches are skipped."""
         skips = self._options.bad_loss == "skip"
         return [buffer.clone() for buffer in self.modules.buffers()] if skips else []
 
-    def learn(self, loss: Tensor, step: int, good: Tensor, held: Sequence[Tensor] = ()) -> None:
-        """Lower the loss of step number `step` (from 0), if it is `good` () bool; else go back to what was held."""
-        if not self._waits or good:
-            self._move(loss, step, good)
+    def learn(self, loss: Tensor, step: int, good: Tensor | bool, held: Sequence[Tensor] = ()) -> None:
+        """Lower the loss of step number `step` (from 0), if it is `good`; else go back to what was held.
+
+        Args:
+            loss: with a graph.
+            step: its number.
+            good: where the host goes on before it knows, () bool on the device.
+            held: what :meth:`held` returned before the loss was computed.
+        """
+        if isinstance(good, Tensor) and not self._waits:
+            self._learn_if(good, loss, step, held)
+        elif good:
+            self._move(loss, step)
+            self._follow(step)
+        else:
+            for buffer, before in zip(self.modules.buffers(), held):
+                buffer.copy_(before)
+
+    def _learn_if(self, good: Tensor, loss: Tensor, step: int, held: Sequence[Tensor]) -> None:
+        """The same without knowing."""
+        self.optimizer.found_inf = 1 - good.float()  # type: ignore[attr-defined]  # as a scaler of losses tells it
+        self._move(loss, step)
         for buffer, before in zip(self.modules.buffers(), held):
             buffer.copy_(torch.where(good, buffer, before))
-        if self._average is not None:
-            momentum = _momentum(self._options.ema or 0.0, step)
-            self._average.momentum = torch.where(good, momentum, 1.0)  # type: ignore[assignment]
-            self._average.update(self.modules)
+        self._follow(step, good)
 
-    def _move(self, loss: Tensor, step: int, good: Tensor) -> None:
+    @torch.no_grad()
+    def _follow(self, step: int, good: Tensor | None = None) -> None:
+        """The running average, if there is one, takes a share of the weights as they are now; nothing if not `good`."""
+        if self.average is None or self._options.ema is None:
+            return
+        share: float | Tensor = 1 - _momentum(self._options.ema, step)
+        if good is not None:
+            share = torch.where(good, share, 0.0)
+        for mine, theirs in zip(self._averaged, self._learned):
+            mine.lerp_(theirs, share)
+        for buffer, newer in zip(self.average.buffers(), self.modules.buffers()):
+            buffer.copy_(newer)
+
+    def _move(self, loss: Tensor, step: int) -> None:
         self.scaler.scale(loss).backward()
         if world_size() > 1:
             learned = [p.grad for p in self._shared if p.grad is not None]
@@ -90,26 +116,24 @@ class Learner:
         share = _rate(step, self._steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest_lr"] * share
-        if not self._waits:
-            self.optimizer.found_inf = 1 - good.float()  # type: ignore[attr-defined]  # as a scaler of losses tells it
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
 
     def is_finite(self) -> bool:
         """Whether all weights are numbers; all processes ask together, where some are cut among them."""
-        finite = all(bool(torch.isfinite(p).all()) for p in self.modules.parameters())
+        finite = all(bool(torch.isfinite(p).all()) for p in self._learned)
         return not any_process(not finite, self._cut[0].device) if self._cut else finite
 
     def _shorten(self, longest: float) -> None:
         """All gradients as one vector, rows of other processes among them, to a length of at most that."""
         if not self._cut:
-            nn.utils.clip_grad_norm_(self.modules.parameters(), longest)
+            nn.utils.clip_grad_norm_(self._learned, longest)
             return
         of_cut = _squared_length(self._cut)
         average_over_processes([of_cut])
         length = (_squared_length(self._shared) + world_size() * of_cut).sqrt()
-        for gradient in (p.grad for p in self.modules.parameters() if p.grad is not None):
+        for gradient in (p.grad for p in self._learned if p.grad is not None):
             gradient.mul_((longest / (length + 1e-6)).clamp(max=1))
 
 

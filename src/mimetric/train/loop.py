@@ -47,29 +47,17 @@ def fit(
     options: FitOptions = FitOptions(),
     progress: Progress = Silent(),
 ) -> Training:
-    """Train an encoder with an objective on arrays in memory or on disk.
-
-    On one machine's CPU, the same arguments give the same numbers bit for bit; objectives of one seed start
-    from the same encoder and see the same batches.  The caller's random state is left alone.
+    """Train an encoder with an objective on rows of numbers: what :func:`mimetric.model.fit` does.
 
     Args:
-        x: (n, c, h, w) images, uint8 or floating point, or (n, d) vectors; whatever else an encoder of
-            your own takes.  An array or a tensor; an array mapped from a file, a torch Dataset of rows, or
-            :class:`~mimetric.data.stored.StoredRows` are read batch by batch.
-        y: (n,) integer class ids, any numbers; rows with -1, unlabelled, are left out.
-        objective: a name with options (``"multi-similarity:beta=40"``), or a module called
-            ``objective(embeddings, labels)`` that returns a scalar, with labels 0, 1, ...; what it
-            learns is trained too.
-        encoder: any module from rows of x to (n, d), trained in place; None makes the one of `options`.
-        seed: of the initialization and of the batches.
-        options: everything else.
-        progress: told of every few steps.
+        x: (n, ...) rows as there, but no texts and no labelled data.
+        y: (n,) integer class ids, as there.
+        objective, encoder, seed, options, progress: as there.
 
     Returns:
         The finished :class:`Training`: its `encoder`, its `objective` and the `losses` of all steps.
     Raises:
-        InputError: shapes or types that do not fit, values that are not finite, a device that is not
-            there, or a loss that stops being finite.
+        InputError: as there.
 
     >>> x, y = torch.randn(64, 8), torch.arange(64) % 4
     >>> run = fit(x, y, "supcon", options=FitOptions(steps=3, batch_size=16))
@@ -148,6 +136,7 @@ class Training:
             views=2 if compares_views(self.objective) else 1,
         )  # fmt: skip
         self.left_out: dict[int, str] = {}
+        self._unheard: deque[_Taken] = deque()
         share = options.class_share
         self._loss = self._of_all_classes(
             self.objective if share is None else SampledClasses(self.objective, share=share)
@@ -174,9 +163,9 @@ class Training:
         """
         first, end = self.step, min(self.step + steps, self.steps)
         self._sound = torch.ones((), dtype=torch.bool, device=self.y.device)
-        taken: deque[_Taken] = deque()
+        self._unheard.clear()
         with (
-            seeded(self._seed),
+            torch.random.fork_rng(range(torch.cuda.device_count())),
             deaths_named(self._options.workers),
             closing(self._feed.coming(first, end - first)) as coming,
         ):
@@ -189,13 +178,13 @@ class Training:
                 for row in batch.faults.keys() - self.left_out.keys():
                     progress.said(f"row {row} is left out: {batch.faults[row]}")
                 self.left_out |= batch.faults
-                taken.append(self._take(batch))
+                self._take(batch)
                 self.step += 1
-                if len(taken) > self._behind:
-                    self._settle(taken.popleft())
+                if len(self._unheard) > self._behind:
+                    self._settle(self._unheard.popleft())
                 progress.advanced(1)
-            for one in taken:
-                self._settle(one)
+            while self._unheard:
+                self._settle(self._unheard.popleft())
         return self.mean_loss(first)
 
     def stop(self) -> None:
@@ -240,45 +229,49 @@ class Training:
             return objective
         return CutClasses(objective, self.classes, self.settings["num_classes"])
 
-    def _take(self, batch: Batch) -> _Taken:
-        """One step; the device leaves it out where it must not be learned from, which the host learns of later."""
-        rows, held = batch.rows[batch.share], self.learner.held()
+    def _take(self, batch: Batch) -> None:
+        """One step."""
+        rows, held = batch.rows, self.learner.held()
         views = self._embedded(batch.views)
         if world_size() > 1:
             *views, share = gathered(*views, batch.share)
             in_order = share.argsort()
-            views, rows = [view[in_order] for view in views], batch.rows[share[in_order]]
+            views, rows = [view[in_order] for view in views], batch.whole[share[in_order]]
         y = self.y[rows]
         with sharing():
             loss: Tensor = (
                 self._loss(views[0], y) if len(views) == 1 else self._loss(views[0], rows, views[1], rows)
             )
-        good = torch.isfinite(loss.detach()) & self._sound
+        good = self._is_good(loss.detach(), {"rows": rows, "y": y, "embeddings": views[0].detach()})
+        self.learner.learn(loss, self.step, good, held)
+
+    def _is_good(self, loss: Tensor, tensors: dict[str, Tensor]) -> Tensor | bool:
+        """Whether the step may be learned from: settled at once, or found by the device, which the host hears later."""
+        taken = _Taken(self.step, *_sent(loss), tensors)
+        if not self._behind:
+            return self._settle(taken)
+        self._unheard.append(taken)
+        good = torch.isfinite(loss) & self._sound
         if self._options.bad_loss == "stop":
             self._sound = good  # nor is anything learned that follows, until the host hears of it
-        self.learner.learn(loss, self.step, good, held)
-        return _Taken(
-            self.step, *_sent(loss.detach()), {"rows": rows, "y": y, "embeddings": views[0].detach()}
-        )
+        return good
 
     def _embedded(self, views: tuple[Tensor, ...]) -> list[Tensor]:
         """Embeddings of the views, all in one pass."""
-        encoder, chunk, x = (
-            self.learner.encoder,
-            self._options.chunk,
-            views[0] if len(views) == 1 else torch.cat(views),
-        )
+        encoder, chunk = self.learner.encoder, self._options.chunk
+        x = views[0] if len(views) == 1 else torch.cat(views)
         embeddings: Tensor = encoder(x) if chunk is None else embed_in_chunks(encoder, x, chunk)
-        return list(embeddings.chunk(len(views)))
+        return [embeddings] if len(views) == 1 else list(embeddings.chunk(len(views)))
 
-    def _settle(self, taken: _Taken) -> None:
-        """Note the loss of a step; end the run if it is not finite, unless such are skipped."""
+    def _settle(self, taken: _Taken) -> bool:
+        """Note the loss of a step, and whether it is finite; end the run if not, unless such are skipped."""
         if taken.arrived is not None:
             taken.arrived.synchronize()
         value = float(taken.loss)
         self.losses[taken.step] = value
-        if math.isfinite(value) or (self._options.bad_loss == "skip" and self.learner.is_finite()):
-            return
+        finite = math.isfinite(value)
+        if finite or (self._options.bad_loss == "skip" and self.learner.is_finite()):
+            return finite
         self.step, self.losses[taken.step :] = taken.step, torch.nan
         raise self._bad_batch(value, taken.tensors | {"x": self.x[taken.tensors["rows"]]})
 
