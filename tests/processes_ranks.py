@@ -120,6 +120,8 @@ CASES = {
     "whole rows": of(losses.smooth_ap_loss),
     "coupled anchors": of(losses.lifted_structure_loss),
     "a histogram": of(losses.histogram_loss, bins=7),
+    "a shift by all rows": of(losses.intra_pair_variance_loss),
+    "a histogram of all rows": of(losses.dynamic_soft_margin_loss, num_bins=7),
     "tuples": of(losses.swap_triplet_loss),
     "class sums": of(losses.spce_loss),
     "class means": named("prototypical"),

@@ -223,6 +223,17 @@ def test_second_derivatives(case):
     assert torch.autograd.gradgradcheck(lambda x: case(x, y, block=4), x.requires_grad_(), fast_mode=True)
 
 
+@over(EXACT)
+def test_gradient_is_the_same_with_a_graph(case):
+    # Derived by the plain formula: gradgradcheck, which starts from it, would not see that it is another.
+    x, y = example()
+    leaf = x.requires_grad_()
+    value = case(leaf, y) + (case(leaf, y, leaf.sin(), y) if case in PAIRS else 0)
+    [plain] = torch.autograd.grad(value, leaf, retain_graph=True)
+    [graph] = torch.autograd.grad(value, leaf, create_graph=True)
+    torch.testing.assert_close(graph.detach(), plain)
+
+
 @over(FREE_OF_NORM)
 @given(batch=batches(), lengths=st.lists(st.floats(0.1, 9), min_size=9, max_size=9))
 @few

@@ -36,7 +36,8 @@ def test_sides_add_up_to_the_loss(case, batch):
     tightness, contrast = decompose(
         partial(case.loss, **case.options, pairing=case.pairing()), x, y, *against
     )
-    assert (tightness + contrast).item() == pytest.approx(case(x, y).item(), rel=1e-9, abs=1e-9)
+    # Both may be computed in their own way, and an angle near 0 has half of the digits of its cosine.
+    assert (tightness + contrast).item() == pytest.approx(case(x, y).item(), rel=1e-7, abs=1e-9)
 
 
 def test_decompose_of_functions_partials_and_modules():

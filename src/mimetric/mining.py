@@ -45,6 +45,7 @@ class MultiSimilarityMining:
 
     epsilon: float = 0.1
     blocks_held = 1
+    by_hardest = True
 
     def __call__(self, seen: Seen) -> Kept:
         near = seen.near
@@ -74,6 +75,7 @@ class EasyHardMining:
     positives: Literal["hard", "easy", "all"] = "hard"
     negatives: Literal["hard", "semi-hard", "all"] = "hard"
     blocks_held = 1
+    by_hardest = True
 
     def __post_init__(self) -> None:
         check_choice("EasyHardMining", "positives", self.positives, ("hard", "easy", "all"))
@@ -112,6 +114,7 @@ class MarginMining:
     positive: float = 0.8
     negative: float = 0.2
     blocks_held = 1
+    by_hardest = True
 
     def __call__(self, seen: Seen) -> Kept:
         near = seen.near

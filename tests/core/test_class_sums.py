@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -9,22 +12,28 @@ from torch.nn.functional import cross_entropy
 
 from cases import CASES, names
 from mimetric import losses
-from mimetric.core import class_sums
+from mimetric.core import class_logits, class_sums
+from mimetric.core.class_logits import Kind, log_sums
 from mimetric.core.class_sums import ClassSums
 from mimetric.losses import Pairing
 from strategies import batches
 
 few = settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
-KINDS = ("normalized-softmax", "cross-entropy-smooth", "center", "cosface", "proxy-nca", "focal", "spce")
+KINDS = (
+    "normalized-softmax", "cross-entropy-smooth", "center", "cosface", "sphereface", "proxy-nca", "focal", "spce",
+    "soft-triple", "proxy-anchor",
+)  # fmt: skip
 CHOSEN = [case for case in CASES if case.name in KINDS]
 
 
 @pytest.fixture(params=[0, 1 << 20], ids=["made-again", "kept"])
 def cut(monkeypatch, request):
-    """Blocks of three classes; logits kept for the way back, or not."""
-    monkeypatch.setattr(class_sums, "_ELEMENTS", 1)
-    monkeypatch.setattr(class_sums, "_LEAST_CLASSES", 3)
-    monkeypatch.setattr(class_sums, "_KEPT", request.param)
+    """Blocks of three classes; logits kept for the way back, or not; none by torch's own softmax."""
+    monkeypatch.setattr(class_logits, "_ELEMENTS", 1)
+    monkeypatch.setattr(class_logits, "_LEAST_CLASSES", 3)
+    monkeypatch.setattr(class_logits, "_KEPT", request.param)
+    monkeypatch.setattr(class_sums, "_FEW", 0)
+    monkeypatch.setattr(class_sums, "BLOCK_ELEMENTS", 0)
 
 
 over_cuts = pytest.mark.usefixtures("cut")
@@ -86,6 +95,90 @@ def test_gradcheck_of_all_that_is_learned(classes):
 
     assert torch.autograd.gradcheck(loss, (x, weight, bias, scale))
     assert torch.autograd.gradgradcheck(loss, (x, weight, bias, scale))
+
+
+@over_cuts
+def test_gradcheck_of_centers_and_of_sums_over_rows():
+    x, y, weight, _ = problem(classes=6)
+    y = y.clamp(max=5)
+
+    def loss(x, weight):
+        centers = weight.view(3, 2, 4)
+        chosen = losses.soft_triple_loss(x, y % 3, centers, tau=0.0)
+        nearest = losses.subcenter_arcface_loss(x, y % 3, centers, scale=4.0)
+        return chosen + nearest + losses.proxy_anchor_loss(x, y, weight, alpha=4.0)
+
+    assert torch.autograd.gradcheck(loss, (x, weight), fast_mode=True)
+    assert torch.autograd.gradgradcheck(loss, (x, weight), fast_mode=True)
+
+
+def of_centers(loss):
+    """A loss of three centers for each class, of class weights whose columns come in other orders."""
+    return lambda x, y, weight, **options: loss(
+        x, y, torch.stack([weight.roll(k, 1) for k in range(3)], 1), **options
+    )
+
+
+OTHERS = {
+    "squares": losses.p2s_grad_loss,
+    "over-rows": losses.proxy_anchor_loss,
+    "nearest": losses.subcenter_arcface_loss,
+    "chosen": losses.soft_triple_loss,
+}
+
+
+@over_cuts
+@pytest.mark.parametrize("reduction", [None, "anchors", "active", "sum", "none"])
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("classes", [4, 20])  # as many as columns, and more
+def test_sums_of_other_kinds_are_those_of_the_engine(kind, classes, reduction):
+    x, y, weight, _ = problem(classes)
+    of_values, of_sides = OTHERS[kind], OTHERS[kind].sides
+    if kind in ("nearest", "chosen"):
+        of_values, of_sides = of_centers(of_values), of_centers(of_sides)
+    over = classes if kind == "over-rows" else len(x)
+
+    def found(y, **options):
+        pairing = Pairing(reduction=reduction, **options)
+        values = (of_values(x, y, weight, pairing=pairing), *of_sides(x, y, weight, pairing=pairing))
+        tilt = torch.linspace(1, 2, over, dtype=torch.float64)
+        sums = [(value * tilt).sum() if value.ndim else value for value in values]
+        return [(value, *torch.autograd.grad(value, (x, weight), retain_graph=True)) for value in sums]
+
+    for weights in (None, torch.linspace(0, 0.1, over, dtype=torch.float64)):
+        for labels in (y, y.clamp(min=0)):  # with an unlabelled row, and without
+            expected = found(labels, weights=weights, block=2)
+            torch.testing.assert_close(found(labels, weights=weights), expected)
+
+
+def test_far_apart_logits_are_those_of_the_engine_in_single_precision():
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, 8, generator=generator).requires_grad_() for n in (40, 30))
+    y = torch.arange(40) % 10
+
+    def found(**options):
+        values = [
+            losses.soft_triple_loss(x, y, weight.view(10, 3, 8), gamma=0.002, scale=200.0, **options),
+            losses.normalized_softmax_loss(x, y, weight, temperature=0.002, **options),
+            losses.proxy_anchor_loss(x, y, weight, alpha=300.0, **options),
+            losses.proxy_anchor_loss(x, y, weight, alpha=60.0, **options),
+        ]
+        return [(value, *torch.autograd.grad(value, (x, weight))) for value in values]
+
+    torch.testing.assert_close(found(), found(pairing=Pairing(block=7)), rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_kept_for_the_way_back_is_freed_with_the_value():
+    x, y, weight, _ = problem()
+    gone = []
+    value = log_sums(x, y.clamp(min=0), weight, Kind())[0]
+    weakref.finalize(value.grad_fn, gone.append, True)
+    gc.disable()  # by counting alone
+    try:
+        del value
+        assert gone
+    finally:
+        gc.enable()
 
 
 def test_a_similarity_that_is_its_own_changes_nothing():

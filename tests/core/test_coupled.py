@@ -104,7 +104,14 @@ def test_a_batch_is_a_reference_like_any_other(loss, similarity):
 
 @pytest.mark.parametrize(
     "loss",
-    [losses.lifted_structure_loss, losses.swap_triplet_loss, losses.quadruplet_loss, losses.histogram_loss],
+    [
+        losses.lifted_structure_loss,
+        losses.swap_triplet_loss,
+        losses.quadruplet_loss,
+        losses.histogram_loss,
+        losses.intra_pair_variance_loss,
+        losses.dynamic_soft_margin_loss,
+    ],
 )
 def test_backward_twice(loss):
     # The one block of a small batch is kept, and overwritten by its slopes.
@@ -113,3 +120,29 @@ def test_backward_twice(loss):
     [once] = torch.autograd.grad(value, x, retain_graph=True)
     [twice] = torch.autograd.grad(value, x)
     torch.testing.assert_close(twice, once)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.angular_loss,
+        losses.intra_pair_variance_loss,
+        losses.dynamic_soft_margin_loss,
+        losses.n_pairs_loss,
+    ],
+)
+def test_a_gradient_with_a_graph_is_the_same_gradient(loss):
+    # Of these some inputs of a pass over the pairs depend on others: no way may be gone twice.
+    x = torch.randn(10, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    y = torch.arange(10) % 3
+    [once] = torch.autograd.grad(loss(x, y), x)
+    [graph] = torch.autograd.grad(loss(x, y), x, create_graph=True)
+    torch.testing.assert_close(graph.detach(), once)
+
+
+def test_the_mean_of_negatives_where_nearly_all_pairs_are_of_one_class():
+    # In float32 the sum of all pairs is 10^4 times that of the negatives, which sums of classes must not lose.
+    x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) / 10 + 1
+    y = (torch.arange(200) == 0).long()
+    value, exact = (losses.intra_pair_variance_loss(rows, y) for rows in (x, x.double()))
+    assert value.item() == pytest.approx(exact.item(), rel=1e-4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reference_spread
 from mimetric.core import paired, search
-from mimetric.core.paired import nearest_other, paired_rows, partners
+from mimetric.core.paired import cosines, nearest_other, paired_rows, partners
 from mimetric.core.similarity import normalized
 
 labels = st.lists(st.integers(-1, 3), max_size=9)
@@ -35,6 +35,32 @@ def test_pairs_are_in_one_type_and_gradients_in_their_own():
     first.sum().backward()
     assert x.grad.dtype == torch.float16
     assert x.grad.tolist() == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize("ids", [[3, 1, 2, 1], [3, 1, -1, 1], [0, 0, 0, 0]])
+def test_views_with_the_same_labels_are_taken_as_they_stand(ids):
+    x = torch.arange(4.0)[:, None]
+    for in_order in (False, True):
+        first, second = paired_rows("loss", x, ids, x + 10, ids, in_order=in_order)
+        row, partner = partners(torch.tensor(ids), torch.tensor(ids))
+        if not in_order and -1 not in ids:
+            row = partner = torch.arange(4)
+        assert [first[:, 0].tolist(), second[:, 0].tolist()] == [row.tolist(), (partner + 10).tolist()]
+
+
+def test_cosines():
+    x, y = (torch.randn(7, 5, generator=torch.Generator().manual_seed(k)).double() for k in range(2))
+    torch.testing.assert_close(cosines(x, y), torch.cosine_similarity(x, y))
+    inputs = x.requires_grad_(), y.requires_grad_()
+    assert torch.autograd.gradcheck(cosines, inputs)
+    assert torch.autograd.gradgradcheck(cosines, inputs)
+    zero, half = torch.zeros(7, 5, requires_grad=True), x.detach().half().requires_grad_()
+    value = cosines(zero, half)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, torch.zeros(7))
+    for gradient, rows in zip(torch.autograd.grad(value.sum(), (zero, half)), (zero, half)):
+        assert gradient.dtype == rows.dtype
+        assert torch.equal(gradient, torch.zeros_like(rows))
 
 
 @pytest.mark.parametrize("similarity", ["dot", "negative_squared_euclidean"])

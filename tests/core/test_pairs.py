@@ -13,8 +13,15 @@ from mimetric import losses
 from mimetric.core import blocks, triplets
 from mimetric.core.errors import InputError
 from mimetric.core.pairs import Pairing, over_anchors, pair_loss, pair_sums
+from mimetric.core.similarity import MIRRORED
 from mimetric.core.terms import Hinge, LogSumExp
-from mimetric.losses import multi_similarity_loss, pair_weights, supcon_loss, triplet_margin_loss
+from mimetric.losses import (
+    contrastive_loss,
+    multi_similarity_loss,
+    pair_weights,
+    supcon_loss,
+    triplet_margin_loss,
+)
 from mimetric.mining import MultiSimilarityMining
 
 
@@ -66,6 +73,58 @@ def test_a_learned_temperature_of_no_dimension():
 
     temperature = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda t: loss(t, 5).total(), temperature)
+
+
+def value_and_gradient(loss, x):
+    x = x.clone().requires_grad_()
+    value = loss(x)
+    return value.detach(), torch.autograd.grad(value, x)[0]
+
+
+@pytest.mark.parametrize("case", PAIRS, ids=names)
+def test_classes_of_one_size_in_any_order(case):
+    # Nothing is padded there, but in the plain formula.
+    x, y = balanced(5, 3, width=4)
+    y = y[torch.randperm(15, generator=torch.Generator().manual_seed(0))]
+    torch.testing.assert_close(
+        value_and_gradient(lambda x: case(x, y), x), value_and_gradient(lambda x: case.plain(x, y), x)
+    )
+
+
+def test_only_classes_of_one_size_are_not_padded():
+    x, y = balanced(5, 3)
+    uneven, unlabelled = y.clone(), y.clone()
+    uneven[0], unlabelled[:3] = 1, -1
+    taken = [
+        problem(supcon_loss, x, labels, **options).classes.lean(slice(2, 9)).members is not None
+        for labels, options in [(y, {}), (uneven, {}), (unlabelled, {}), (y, {"pairing": Pairing(ids=y)})]
+    ]
+    assert taken == [True, False, False, False]
+
+
+def beside_itself(similarity, y, block=None):
+    """A loss by blocks, and by its formula."""
+    options = {"positive": -0.1, "negative": -1.0, "pairing": Pairing(similarity=similarity, block=block)}
+    return (
+        lambda x: contrastive_loss(x, y, **options),
+        lambda x: contrastive_loss.__wrapped__(x, y, **options).plain(),
+    )
+
+
+@pytest.mark.parametrize("similarity", MIRRORED)
+@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("n", [20, 60])  # 60 rows of so few numbers are above what takes one product
+def test_a_batch_beside_its_mirror(similarity, block, n):
+    x, y = balanced(n // 4, 4, width=2)
+    loss, plain = beside_itself(similarity, y, block)
+    torch.testing.assert_close(value_and_gradient(loss, x / 4), value_and_gradient(plain, x / 4))
+
+
+@pytest.mark.parametrize("similarity", MIRRORED)
+def test_second_derivatives_of_a_batch_beside_its_mirror(similarity):
+    x, y = balanced(2, 2, width=2)
+    loss, _ = beside_itself(similarity, y)
+    assert torch.autograd.gradgradcheck(loss, (x / 4).requires_grad_())
 
 
 def near_rows(rows):

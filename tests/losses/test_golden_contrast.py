@@ -189,10 +189,11 @@ def test_symmetric_nt_xent():
     assert value.item() == pytest.approx((log(1 + exp(-0.8)) + log(1 + exp(0.16))) / 2)
 
 
+@pytest.mark.parametrize("block", [None, 2])
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
 @seeded
 @few
-def test_symmetric_nt_xent_is_two_cross_entropies(scale, seed, n):
+def test_symmetric_nt_xent_is_two_cross_entropies(scale, block, seed, n):
     ids = torch.arange(n)
 
     def theirs(x, view, log_scale):
@@ -200,7 +201,8 @@ def test_symmetric_nt_xent_is_two_cross_entropies(scale, seed, n):
         return (F.cross_entropy(logits, ids) + F.cross_entropy(logits.T, ids)) / 2
 
     def ours(x, view, log_scale):
-        return losses.symmetric_nt_xent_loss(x, ids, view, ids, log_scale=log_scale, pairing=Pairing(block=2))
+        pairing = Pairing(block=block)
+        return losses.symmetric_nt_xent_loss(x, ids, view, ids, log_scale=log_scale, pairing=pairing)
 
     assert_same(ours, theirs, *two_views(seed, n), torch.tensor(log(scale), dtype=torch.float64))
 

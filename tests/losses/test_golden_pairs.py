@@ -200,6 +200,21 @@ def test_n_pairs_of_pairs_is_a_cross_entropy():
     torch.testing.assert_close(value, expected)
 
 
+@pytest.mark.parametrize(
+    ("labels", "taken"), [([3, 1, 100, 0], True), ([3, 1, 3, 0], False), ([3, -1, 100, 0], False)]
+)
+def test_n_pairs_one_to_one_equals_the_formula(labels, taken):
+    x, x_plus = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for way in ("total", "plain"):
+        rows = [each.clone().requires_grad_() for each in (x, x_plus)]
+        described = losses.n_pairs_loss.__wrapped__(rows[0], labels, rows[1], labels, norm_weight=0.1)
+        value = getattr(described, way)()
+        found.append((value, *torch.autograd.grad(value, rows)))
+    assert (type(described).__name__ == "_OneToOne") == taken
+    torch.testing.assert_close(*found)
+
+
 def test_n_pairs_is_nt_xent_of_dot_products_and_the_lengths_of_rows_with_positives():
     x, y = rows(7), torch.tensor([0, 0, 0, 1, 1, 2, -1])
     dot = Pairing(similarity="dot")

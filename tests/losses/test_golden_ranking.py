@@ -125,6 +125,17 @@ def test_dynamic_soft_margin_counts_each_triplet_once(options):
     torch.testing.assert_close(loss.histogram, other.histogram)
 
 
+def test_dynamic_soft_margin_keeps_its_digits_where_rows_are_close():
+    # Products of rows as they come would lose distances of 1e-3 in rounding; around their mean they do not.
+    x = 1 + 1e-3 * torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+    past, y = torch.ones(9) / 9, torch.arange(24) % 4
+    options = {"num_bins": 9, "momentum": 0.0}
+    value, exact = (
+        losses.dynamic_soft_margin_loss(rows, y, None, None, past, **options) for rows in (x, x.double())
+    )
+    assert value.item() == pytest.approx(exact.item(), rel=1e-3)
+
+
 def test_dynamic_soft_margin_in_half_precision_keeps_its_histogram_in_float32():
     loss = losses.DynamicSoftMarginLoss()
     x, y = batch_of(0)

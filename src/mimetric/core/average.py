@@ -34,7 +34,10 @@ class Average:
         if self.weights is None:
             return sides
         weights = self.weights[block]
-        return _weighted(sides[0], weights), _weighted(sides[1], weights)
+        first, second = _weighted(sides[0], weights), _weighted(sides[1], weights)
+        if isinstance(first, Mean) and isinstance(second, Mean) and are_counted_alike(*sides):
+            return first, Mean(second.total, first.count)
+        return first, second
 
     def divisor(self, anchors: int) -> Tensor | int:
         """What a side of one number per anchor is divided by; one with counts is divided by their sum."""
@@ -46,6 +49,13 @@ class Average:
 def per_anchor(side: Side) -> Tensor:
     """(k,) one number per anchor: its total over its own count, 0 over none."""
     return side.total / side.count.where(side.count != 0, 1) if isinstance(side, Mean) else side
+
+
+def are_counted_alike(first: Side, second: Side) -> bool:
+    """Whether one number divides both: they count anchors, or share their count."""
+    if isinstance(first, Mean) and isinstance(second, Mean):
+        return first.count is second.count
+    return not isinstance(first, Mean) and not isinstance(second, Mean)
 
 
 def _weighted(side: Side, weights: Tensor) -> Side:

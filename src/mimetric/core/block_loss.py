@@ -6,15 +6,18 @@ The gradient is found on the way forward; second derivatives recompute the plain
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import halves
+from . import halves, hardest, triplet_halves
 from .average import Average
 from .blocks import Problem, by_rows, values_by_rows
 from .columns import by_columns, suits, values_by_columns
+from .derivatives import by_formula
+from .similarity import mirrored
 
 
 class BlockLoss(torch.autograd.Function):
@@ -27,25 +30,32 @@ class BlockLoss(torch.autograd.Function):
         needs = [need and problem.wants_gradient for need in ctx.needs_input_grad[1:]]
         if problem.wants_gradient and not any(needs):
             problem = replace(problem, wants_gradient=False)
+        if problem.mirrored:
+            needs[1] = needs[0]
         if others is not None and suits(problem, anchors, others):
             found = by_columns(problem, anchors, others, tensors, needs)
-        elif others is None and halves.suits(problem, anchors):
+        elif others is None and triplet_halves.suits(problem, anchors):
+            found = triplet_halves.by_triplet_halves(problem, anchors, needs)
+        elif (others is None or problem.mirrored) and halves.suits(problem, anchors):
             found = halves.by_halves(problem, anchors, tensors, needs)
+        elif hardest.suits(problem, anchors, others):
+            found = hardest.by_hardest(problem, anchors, others, tensors, needs)
         else:
             found = by_rows(problem, anchors, others, tensors, needs)
+        if problem.mirrored and found.to_anchors is not None and found.to_others is not None:
+            to_both = found.to_anchors + mirrored(found.to_others)
+            found = found._replace(to_anchors=to_both, to_others=None)
         ctx.problem, ctx.inputs = problem, 2 + len(tensors)
         ctx.save_for_backward(anchors, others, *tensors, found.to_anchors, found.to_others, *found.to_tensors)
         return found.value
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        anchors, others, *tensors = ctx.saved_tensors[: ctx.inputs]
-        gradients = ctx.saved_tensors[ctx.inputs :]
+        saved = ctx.saved_tensors
+        (anchors, others, *tensors), gradients = saved[: ctx.inputs], saved[ctx.inputs :]
         if torch.is_grad_enabled():  # second derivatives are wanted
-            value = ctx.problem.plain(anchors, others, tuple(tensors))
-            inputs = [x for x, g in zip((anchors, others, *tensors), gradients) if g is not None]
-            found = iter(torch.autograd.grad(value, inputs, grad, create_graph=True, materialize_grads=True))
-            return None, *(None if g is None else next(found) for g in gradients)
+            needs = [g is not None for g in gradients]
+            return None, *by_formula(partial(_plain, ctx.problem), (anchors, others, *tensors), needs, grad)
         return None, *(None if g is None else g * grad for g in gradients)
 
 
@@ -64,22 +74,19 @@ class PerAnchorLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        twice = torch.is_grad_enabled()
-        anchors, others, *tensors = ctx.saved_tensors
+        given = ctx.saved_tensors
         needs = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            return None, *by_formula(partial(_plain, ctx.problem), given, needs, grad)
         weights = grad if ctx.problem.average.weights is None else grad * ctx.problem.average.weights
+        problem = replace(ctx.problem, average=Average("sum", weights))
         with torch.enable_grad():
-            given = [anchors, others, *tensors]
-            if not twice:
-                given = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(given, needs)]
-            anchors, others, *tensors = given
-            if twice:
-                value, arriving = ctx.problem.plain(anchors, others, tuple(tensors)), grad
-            else:
-                problem = replace(ctx.problem, average=Average("sum", weights))
-                value, arriving = BlockLoss.apply(problem, anchors, others, *tensors), None  # type: ignore[no-untyped-call]
-            inputs = [x for x, need in zip(given, needs) if need]
-            found = iter(
-                torch.autograd.grad(value, inputs, arriving, create_graph=twice, materialize_grads=True)
-            )
+            inputs = [x if x is None else x.detach().requires_grad_(need) for x, need in zip(given, needs)]
+            value = BlockLoss.apply(problem, *inputs)  # type: ignore[no-untyped-call]
+        wanted = [x for x, need in zip(inputs, needs) if need and x is not None]
+        found = iter(torch.autograd.grad(value, wanted, materialize_grads=True))
         return None, *(next(found) if need else None for need in needs)
+
+
+def _plain(problem: Problem, anchors: Tensor, others: Tensor | None, *tensors: Tensor) -> Tensor:
+    return problem.plain(anchors, others, tensors)

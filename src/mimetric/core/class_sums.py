@@ -1,39 +1,61 @@
 r"""Softmax losses over class weights: of each row the logit of its class, and the log-sum of the others.
 
-Those two numbers are a function with a gradient in closed form; what a loss makes of them is plain autograd on a number
-or two for each row.  Logits are made some classes at a time, for all rows.  Where they are few, they are kept for the
-way back; where they are many, each block is made again there, so that beside the gradient nothing grows with the number
-of classes.  Class weights are scaled to length 1 in the same blocks, and so is their gradient.
+Those two numbers are a function with a gradient in closed form (:mod:`mimetric.core.class_logits`); what a loss makes
+of them is plain autograd on a number or two for each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
-from typing import Any, NamedTuple
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .average import Average, Side
+from .blocks import BLOCK_ELEMENTS
+from .class_logits import Kind, log_sums, whole_logits
 from .class_parallel import are_classes_cut
+from .class_terms import NearestCenters, SoftCenters
+from .classes import UNLABELLED
 from .errors import InputError
 from .pairs import Pairing, PairSums, average_of, pair_sums
 from .processes import share_of
-from .reduce import FINITE, Mean, Near, masked_logsumexp
-from .similarity import normalized
+from .reduce import Mean, Near, log_add_to
+from .similarity import normalized, without_autocast
 from .terms import FullPrecision, LogSumExp
+
+_FEW = (
+    1 << 16
+)  # logits, up to which torch's own softmax is the faster one; of a linear classifier BLOCK_ELEMENTS
 
 Sides = Callable[..., tuple[Tensor, Tensor]]
 """`sides(own, rest, *tensors) -> (tightness, contrast)`, each (n,), from the logit of a row's class, and the
 log-sum-exp of the others, -inf over none.  Finite whatever the label: a row that has none costs 0."""
 
-_ELEMENTS = 1 << 18  # logits of a block, 1 MiB: they rest in the cache between passes
-_LEAST_CLASSES = 256  # of a block, however many rows: thin products are slow
-_KEPT = 1 << 22  # logits in all that are kept for the way back
-_LOWEST_EXPONENT = -60.0  # far below rounding; products are slow where numbers are subnormal
+
+@dataclass(frozen=True)
+class Softmax:
+    """Sides of a softmax: minus the logit of the own class, and the log of all classes' sum."""
+
+    logit: Callable[..., Tensor] | None = None  # logit(own, *tensors), in place of that of the own class
+    penalized: bool = False  # whether the last of the tensors is added to tightness
+    apart: bool = False  # whether that alone is tightness, and the whole softmax contrast
+
+    def __call__(self, own: Tensor, rest: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        ours = self.ours(own, tensors)
+        contrast = log_add_to(ours, rest)
+        if self.apart:
+            return tensors[-1], contrast - ours
+        return tensors[-1] - ours if self.penalized else -ours, contrast
+
+    def ours(self, own: Tensor, tensors: tuple[Tensor, ...]) -> Tensor:
+        """(n,) the logit that the own class has."""
+        if self.logit is None:
+            return own
+        return self.logit(own, *(tensors[:-1] if self.penalized else tensors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +65,22 @@ class ClassSums:
     where: str
     rows: Tensor  # (n, d)
     labels: Tensor  # (n,) in 0..C-1; a row of any other costs 0
-    weight: Tensor  # (C, d) in the precision of the rows
+    weight: Tensor  # (C K, d) in the precision of the rows, the K centers of a class side by side
     of_sides: Sides
     pairing: Pairing
     tensors: tuple[Tensor, ...] = ()  # () or (n,)
     bias: Tensor | None = None  # (C,)
-    scale: Tensor | None = None  # () of cosines, which are the logits then; None takes dot products
+    scale: float | Tensor | None = None  # of cosines, which are the logits then; None takes dot products
+    unit_weight: bool = False  # whether class weights count with length 1 in dot products
+    centers: NearestCenters | SoftCenters | None = None  # what becomes of a class's K logits; None is K = 1
     divided: bool = True  # whether it has tightness and contrast
     rounded: bool = False  # whether autocast may take the product in its type
 
     def total(self) -> Tensor:
         """Tightness + contrast, a scalar, or one number for each row."""
-        return self.general().total() if self._asks_for_more() else self._costs().total()
+        if self._asks_for_more():
+            return self.general().total()
+        return self._in_one() if self._is_small() else self._costs().total()
 
     def sides(self) -> tuple[Tensor, Tensor]:
         """(tightness, contrast), each with its own gradient: two passes."""
@@ -70,44 +96,89 @@ class ClassSums:
 
     def general(self) -> PairSums:
         """The same on the pair engine: rows are anchors, class weights references with one positive each."""
-        rows, weight = self.rows, self.weight
+        rows, weight, centers = self.rows, self.weight, self.centers
         if self.scale is not None:
-            rows, weight = normalized(rows) * self.scale, normalized(weight)
+            rows = normalized(rows) * self.scale
+        if self.scale is not None or self.unit_weight:
+            weight = normalized(weight)
         if self.bias is not None:  # the weight of a constant
             rows = torch.cat((rows, rows.new_ones(len(rows), 1)), dim=1)
             weight = torch.cat((weight, self.bias[:, None].to(weight)), dim=1)
 
         def sides(near: Near, far: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-            tightness, contrast = self.of_sides(near.sum(near.sim), far, *tensors)
             known = near.count > 0
+            own = near.sum(near.sim) if centers is None else torch.where(known, centers.own(near), 0)
+            tightness, contrast = self.of_sides(own, far, *tensors)
             return torch.where(known, tightness, 0), torch.where(known, contrast, 0)
 
-        push = LogSumExp(1.0)
+        push = LogSumExp(1.0) if centers is None else centers
+        of_each = 1 if centers is None else centers.centers
         return pair_sums(
-            self.where, rows, self.labels, weight, torch.arange(len(weight), device=weight.device),
+            self.where, rows, self.labels, weight, torch.arange(len(weight), device=weight.device) // of_each,
             push=push if self.rounded else FullPrecision(push), sides=sides, tensors=self.tensors,
-            similarity="dot", per_class=1, pairing=replace(self.pairing, similarity=None),
+            similarity="dot", per_class=of_each, pairing=replace(self.pairing, similarity=None),
         )  # fmt: skip
 
     def _asks_for_more(self) -> bool:
-        """Whether it is a matter for the pair engine."""
-        p, device = self.pairing, self.rows.device.type
+        rounded = self.rounded and torch.is_autocast_enabled(self.rows.device.type)
+        return rounded or asks_for_more(self.pairing, self.rows, self.weight)
+
+    def _is_small(self) -> bool:
+        """Whether calls cost more than numbers, of a plain mean."""
+        p, rows, sides = self.pairing, self.rows, self.of_sides
+        plain = sides == Softmax() and self.scale is None and not self.unit_weight
         return (
-            any(given is not None for given in (p.ids, p.reference_ids, p.related, p.mining, p.block))
-            or not self.rows.numel()
-            or not len(self.weight)
-            or (self.rounded and torch.is_autocast_enabled(device))
-            or are_classes_cut()
-            or share_of(len(self.rows)) is not None
+            len(rows) * len(self.weight) <= (BLOCK_ELEMENTS if plain else _FEW)
+            and isinstance(sides, Softmax)
+            and self.centers is None
+            and p.reduction in (None, "anchors")
+            and p.weights is None
+            and rows.device.type == "cpu"  # where labels are known to be of classes
         )
 
+    def _in_one(self) -> Tensor:
+        """The total by torch's own softmax over all logits, in the fewest calls."""
+        sides, labels = cast(Softmax, self.of_sides), self.labels
+        with without_autocast(self.rows.device):
+            logits = whole_logits(self.rows, self.weight, self._kind(), self.bias, self._learned_scale())
+        if sides.logit is not None:
+            place = labels.clamp(min=0)[:, None]
+            ours = sides.ours(logits.gather(1, place)[:, 0], self.tensors)
+            logits = logits.scatter(1, place, ours[:, None])
+        whole = int(labels.min()) != UNLABELLED
+        total = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="mean" if whole else "sum")
+        total = total if whole else total / len(labels)
+        if sides.penalized:
+            penalty = self.tensors[-1]
+            total = total + (penalty if whole else torch.where(labels == UNLABELLED, 0, penalty)).mean()
+        return total
+
     def _costs(self) -> RowCosts:
-        places = self.labels.clamp(0, len(self.weight) - 1)
-        own, rest = _LogSums.apply(  # type: ignore[no-untyped-call]
-            self.rows, self.weight, self.bias, self.scale, places, torch.is_grad_enabled()
-        )
+        kind = self._kind()
+        places = self.labels.clamp(0, len(self.weight) // kind.of_each - 1)
+        own, rest = log_sums(self.rows, places, self.weight, kind, self.bias, self._learned_scale())
         average = average_of(self.where, self.pairing, self.rows)
         return RowCosts(self.where, self.of_sides(own, rest, *self.tensors), self.labels == places, average)
+
+    def _kind(self) -> Kind:
+        cosines = self.scale is not None
+        factor = 1.0 if self.scale is None or isinstance(self.scale, Tensor) else float(self.scale)
+        return Kind(factor, cosines, cosines or self.unit_weight, self.centers)
+
+    def _learned_scale(self) -> Tensor | None:
+        return self.scale if isinstance(self.scale, Tensor) else None
+
+
+def asks_for_more(pairing: Pairing, rows: Tensor, weight: Tensor) -> bool:
+    """Whether rows beside class weights are a matter for the pair engine."""
+    given = (pairing.ids, pairing.reference_ids, pairing.related, pairing.mining, pairing.block)
+    return (
+        any(option is not None for option in given)
+        or not rows.numel()
+        or not len(weight)
+        or are_classes_cut()
+        or share_of(len(rows)) is not None
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +186,17 @@ class RowCosts:
     """A loss whose sides (n,) of all rows are at hand, averaged when asked for."""
 
     where: str
-    of_rows: tuple[Tensor, Tensor]
-    known: Tensor  # (n,) bool: which rows count
+    of_rows: tuple[Side, Side]
+    known: Tensor | None  # (n,) bool: which rows count; None is all
     average: Average
     divided: bool = True  # whether it has tightness and contrast
 
     def total(self) -> Tensor:
         tightness, contrast = self.of_rows
-        return self._value(self._averaged(tightness + contrast, tightness.new_zeros(()))[0])
+        if isinstance(tightness, Tensor) and isinstance(contrast, Tensor):
+            return self._value(self._averaged(tightness + contrast, tightness.new_zeros(()))[0])
+        first, second = (self._value(side) for side in self._averaged(tightness, contrast))
+        return first + second
 
     def sides(self) -> tuple[Tensor, Tensor]:
         if not self.divided:
@@ -134,157 +208,37 @@ class RowCosts:
         """The total: it is by autograd already."""
         return self.total()
 
-    def _averaged(self, *sides: Tensor) -> tuple[Side, Side]:
-        first, second = (torch.where(self.known, side, 0) if side.ndim else side for side in sides)
-        return self.average.of((first, second), slice(0, len(self.known)))
+    def _averaged(self, *sides: Side) -> tuple[Side, Side]:
+        first, second = (self._counted(side) for side in sides)
+        return self.average.of((first, second), slice(None))
+
+    def _counted(self, side: Side) -> Side:
+        if self.known is None or isinstance(side, Mean) or not side.ndim:
+            return side
+        return torch.where(self.known, side, 0)
 
     def _value(self, side: Side) -> Tensor:
         if isinstance(side, Mean):
-            return side.total.sum() / side.count.sum().clamp(min=1)
+            count = side.count.sum()
+            return side.total.sum() / (count + (count == 0))
         if self.average.reduction == "none":
             return side
-        divisor = self.average.divisor(len(self.known))
+        divisor = self.average.divisor(len(side))
         return side.sum() / (divisor.where(divisor != 0, 1) if isinstance(divisor, Tensor) else divisor or 1)
 
 
-class _LogSums(torch.autograd.Function):
-    """apply(rows, weight, bias, scale, labels in 0..C-1, keep) -> own (n,), rest (n,); see :class:`ClassSums`.
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """Costs of rows that are made when asked for, of each side anew: each has a gradient of its own."""
 
-    All products go into given memory, where autocast leaves them as they are.
-    """
+    costs: Callable[[], RowCosts]
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        scale: Tensor | None,
-        labels: Tensor,
-        keep: bool,
-    ) -> tuple[Tensor, Tensor]:
-        left, inverse = rows, None
-        if scale is not None:
-            inverse = _inverse_lengths(rows)
-            left = rows * (inverse * scale)
-        keep = keep and len(rows) * len(weight) <= _KEPT
-        owns, rests, ctx.kept = [], [], []
-        for block in _Logits(left, weight, bias, labels, scale is not None).blocks(keep):
-            owns.append(block.own)
-            rests.append(block.powers.sum(0).log_().add_(block.top))
-            if keep:
-                ctx.kept.append(block)
-        own, rest = reduce(torch.add, owns), reduce(torch.logaddexp, rests)
-        ctx.save_for_backward(rows, weight, bias, scale, labels, rest, left, inverse)
-        return own, rest
+    def total(self) -> Tensor:
+        return self.costs().total()
 
-    @staticmethod
-    def backward(ctx: Any, to_own: Tensor, to_rest: Tensor) -> Any:
-        rows, weight, bias, scale, labels, rest, left, inverse = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():  # second derivatives are wanted
-            inputs = [x for x, need in zip((rows, weight, bias, scale), needs) if need]
-            values = _plain(rows, weight, bias, scale, labels)
-            found = iter(torch.autograd.grad(values, inputs, (to_own, to_rest), create_graph=True))
-            return *(next(found) if need else None for need in needs), None, None
-        to_left = torch.zeros_like(rows) if needs[0] or needs[3] else None
-        to_weight = torch.empty_like(weight) if needs[1] else None
-        to_bias = torch.empty_like(bias) if needs[2] else None
-        logits = _Logits(left, weight, bias, labels, scale is not None)
-        for block in logits.slopes(ctx.kept, rest, to_own, to_rest):
-            if to_bias is not None:
-                torch.sum(block.powers, 1, out=to_bias[block.at])
-            logits.spread_(block, to_left, to_weight)
-        ctx.kept = []  # overwritten: a second time they are made again
-        to_scale = None
-        if to_left is not None and scale is not None:
-            unit = rows * inverse
-            along = (to_left * unit).sum(1, keepdim=True)
-            to_left.addcmul_(unit, along, value=-1).mul_(inverse * scale)
-            to_scale = along.sum()
-        return to_left, to_weight, to_bias, to_scale, None, None
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.costs().sides()[0], self.costs().sides()[1]
 
-
-class _Block(NamedTuple):
-    """Some classes beside all rows."""
-
-    at: slice  # which classes
-    powers: Tensor  # (k, n) of e, to the logits less the largest; next to 0 for a row's class
-    padded: Tensor  # (k + 2, n) the same between two more rows, for classes before and after
-    place: Tensor  # (1, n) of each row's class among those
-    own: Tensor  # (n,) the logit of each row's class, 0 where that is not here
-    top: Tensor  # (n,) the largest logit of the others, -inf without any
-    inverse: Tensor | None  # (k, 1) 1 / length of each class weight
-
-
-class _Logits(NamedTuple):
-    """Logits of rows (n, d), and their gradient, some classes at a time."""
-
-    left: Tensor  # (n, d)
-    weight: Tensor  # (C, d)
-    bias: Tensor | None  # (C,)
-    labels: Tensor  # (n,)
-    unit: bool  # whether class weights count with length 1
-
-    def blocks(self, keep: bool) -> Iterator[_Block]:
-        """Each in memory of its own, to be kept, or one after another in the same."""
-        n, classes = len(self.left), len(self.weight)
-        step = min(classes, max(_LEAST_CLASSES, _ELEMENTS // n))
-        buffer = self.left.new_empty(step + 2, n)
-        for start in range(0, classes, step):
-            at = slice(start, min(start + step, classes))
-            weight = self.weight[at]
-            if keep and start:
-                buffer = torch.empty_like(buffer)
-            place = (self.labels - (start - 1)).clamp_(0, len(weight) + 1)[None]
-            padded = buffer[: len(weight) + 2]
-            padded[:: len(weight) + 1].zero_()
-            logits = torch.mm(weight, self.left.T, out=padded[1:-1])
-            inverse = _inverse_lengths(weight) if self.unit else None
-            if inverse is not None:
-                logits.mul_(inverse)
-            if self.bias is not None:
-                logits.add_(self.bias[at, None])
-            own = padded.gather(0, place)[0]
-            padded.scatter_(0, place, -torch.inf)
-            top = logits.amax(0)
-            logits.sub_(top.clamp(min=FINITE)).clamp_(min=_LOWEST_EXPONENT).exp_()
-            yield _Block(at, logits, padded, place, own, top, inverse)
-
-    def slopes(self, kept: list[_Block], rest: Tensor, to_own: Tensor, to_rest: Tensor) -> Iterator[_Block]:
-        """Blocks of gradients of the logits, given those of own and rest."""
-        rest = rest.clamp(min=FINITE)  # over no classes: powers of -inf
-        for block in kept or self.blocks(keep=False):
-            block.powers.mul_(to_rest * (block.top - rest).exp_())
-            block.padded.scatter_(0, block.place, to_own[None])
-            yield block
-
-    def spread_(self, block: _Block, to_left: Tensor | None, to_weight: Tensor | None) -> None:
-        """Adds the gradient of the rows, and writes that of the classes of a block; overwrites the block."""
-        slopes, weight, inverse = block.powers, self.weight[block.at], block.inverse
-        if inverse is not None:
-            slopes.mul_(inverse)
-        if to_left is not None:
-            to_left.addmm_(slopes.T, weight)
-        if to_weight is not None:
-            found = torch.mm(slopes, self.left, out=to_weight[block.at])
-            if inverse is not None:
-                along = (found * weight).sum(1, keepdim=True).mul_(inverse.square())
-                found.addcmul_(weight, along, value=-1)
-
-
-def _plain(
-    rows: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None, labels: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Own and rest by autograd, (n, C) whole: the formula."""
-    if scale is not None:
-        rows, weight = normalized(rows) * scale, normalized(weight)
-    logits, index = F.linear(rows, weight, bias), labels[:, None]
-    others = torch.ones_like(logits, dtype=torch.bool).scatter_(1, index, False)
-    return logits.gather(1, index)[:, 0], masked_logsumexp(logits, others)
-
-
-def _inverse_lengths(x: Tensor) -> Tensor:
-    """(k, 1) 1 / length of each row, 0 of a zero row."""
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return torch.threshold_(length, 0.0, torch.inf).reciprocal_()
+    def plain(self) -> Tensor:
+        """The total."""
+        return self.total()

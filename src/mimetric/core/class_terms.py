@@ -7,11 +7,12 @@ more.  The centers of a class stand side by side, as many for each, so a row of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, log, sin
 
 import torch
 from torch import Tensor
 
-from .reduce import Near, masked_logsumexp
+from .reduce import FINITE, Near, masked_logsumexp
 from .terms import LogSumExp, Sums
 
 
@@ -25,6 +26,19 @@ class NearestCenters:
     @property
     def blocks_held(self) -> int:
         return 2 + -(-2 // self.centers)
+
+    def own(self, near: Near) -> Tensor:
+        """(k,) the similarity of the own class; any number without."""
+        return torch.where(near.valid, near.sim, FINITE).amax(1)
+
+    def chosen(self, sim: Tensor, axis: int) -> Tensor:
+        """The similarity of each class, from those of its centers along an axis."""
+        return sim.amax(axis)
+
+    def spread_(self, sim: Tensor, chosen: Tensor, slopes: Tensor) -> None:
+        """Overwrites sim (c, K, n) by slopes, given what was chosen (c, n) and the slopes of that."""
+        sim.eq_(chosen[:, None])
+        sim.mul_((slopes / sim.sum(1))[:, None])
 
     def far(self, sim: Tensor, near: Near) -> Tensor:
         return LogSumExp(1.0).far(_groups(sim, self.centers).amax(2), near)
@@ -48,10 +62,29 @@ class SoftCenters:
     scale = float("inf")
     blocks_held = 4
 
+    def own(self, near: Near) -> Tensor:
+        """(k,) the similarity of the own class; any number without."""
+        share = torch.where(near.valid, self.sharpness * near.sim, FINITE).softmax(1)
+        return near.sum(share * near.sim)
+
+    def chosen(self, sim: Tensor, axis: int) -> Tensor:
+        """The similarity of each class, from those of its centers along an axis."""
+        powers = self._powers(sim, axis)
+        return (powers * sim).sum(axis) / powers.sum(axis)
+
+    def spread_(self, sim: Tensor, chosen: Tensor, slopes: Tensor) -> None:
+        """Overwrites sim (c, K, n) by slopes, given what was chosen (c, n) and the slopes of that."""
+        powers = self._powers(sim, 1)
+        rate = slopes / powers.sum(1)
+        sim.sub_(chosen[:, None]).mul_((self.sharpness * rate)[:, None]).add_(rate[:, None]).mul_(powers)
+
+    def _powers(self, sim: Tensor, axis: int) -> Tensor:
+        """What each center counts, by autograd: torch's softmax took six times as long along a short axis."""
+        return (sim - sim.detach().amax(axis, keepdim=True)).mul_(self.sharpness / log(2)).exp2_()
+
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         there = sim != -torch.inf
-        groups = _groups(torch.where(there, sim, 0), self.centers)
-        chosen = ((self.sharpness * groups).softmax(2) * groups).sum(2)
+        chosen = self.chosen(_groups(torch.where(there, sim, 0), self.centers), 2)
         return masked_logsumexp(chosen, _groups(there, self.centers).any(2))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:
@@ -108,11 +141,17 @@ def shifted_cosine(cosine: Tensor, margin: Tensor | float) -> Tensor:
     >>> shifted_cosine(torch.tensor([0.0, 1.0]), 0.5)
     tensor([-0.4794,  0.8776])
     """
-    margin = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device)
     square = (1 - cosine) * (1 + cosine)
-    apart = square > 0
-    sine = torch.where(apart, torch.where(apart, square, 1).sqrt(), 0)
-    return cosine * margin.cos() - sine * margin.sin()
+    sine = square.clamp(
+        min=torch.finfo(square.dtype).eps ** 2
+    ).sqrt()  # below, where only 0 is, it has no slope
+    of_cosine, of_sine = cosine_and_sine(margin)
+    return cosine * of_cosine - sine * of_sine
+
+
+def cosine_and_sine(angle: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
+    """Of a number as numbers."""
+    return (angle.cos(), angle.sin()) if isinstance(angle, Tensor) else (cos(angle), sin(angle))
 
 
 def _groups(sim: Tensor, centers: int) -> Tensor:

@@ -5,7 +5,9 @@ Each says of a block of anchors which columns are of their class, padded to the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
@@ -27,36 +29,61 @@ class Relation(Protocol):
     def of(self, block: slice) -> ClassRuns:
         """The classes of a block of anchors."""
 
+    def lean(self, block: slice) -> ClassRuns:
+        """The same, or their positives alone where that leaves nothing to pad."""
+
 
 class Classes:
     """Class ids: where each anchor's class stands among the references: its positives, and the anchor itself.
 
     In order of label a class is one run, so an anchor needs two numbers, and the columns of a block are
     listed when it is at hand.
+
+    Args:
+        labels: (n,) of the anchors.
+        other_labels: (m,) of the references; None is the anchors themselves.
+        ids: (n,) which row an anchor is; None is its index.
+        other_ids: (m,) the same of separate references; None: none of them is an anchor.
+        longest: at most so many references are of one class, where that is known.
     """
 
     def __init__(
         self,
         labels: Tensor,
-        other_labels: Tensor,
-        ids: Tensor,
+        other_labels: Tensor | None,
+        ids: Tensor | None,
         other_ids: Tensor | None,
         longest: int | None = None,
     ) -> None:
-        self._own = other_labels is labels and other_ids is ids
-        labels = _told_apart(labels, ids)
-        if other_ids is not None:
-            other_labels = labels if self._own else _told_apart(other_labels, other_ids)
-        in_order, self._order = other_labels.sort(stable=True)
-        self._first = torch.searchsorted(in_order, labels)
-        self._size = torch.searchsorted(in_order, labels, right=True).sub_(self._first)
-        self._ids, self._other_ids = ids, other_ids
-        if longest is None:  # an accelerator waits
+        self._own = other_labels is None
+        self._by_index = self._own and ids is None
+        if ids is None:
+            ids = torch.arange(len(labels), device=labels.device)
+        sizes = Counter(labels.tolist()) if self._by_index else None  # an accelerator waits
+        unlabelled = sizes is None or sizes.pop(UNLABELLED, 0)
+        if unlabelled:
+            labels = _told_apart(labels, ids)
+        if other_labels is None:
+            other_labels, other_ids = labels, ids
+        elif other_ids is not None:
+            other_labels = _told_apart(other_labels, other_ids)
+        self._labels, self._ids, self._other_ids = labels, ids, other_ids
+        self._in_order, self._order = other_labels.sort(stable=True)
+        self._first = torch.searchsorted(self._in_order, labels)
+        if sizes is not None:
+            longest = max(sizes.values(), default=1)
+        elif longest is None:  # an accelerator waits
             longest = int(self._size.max()) if len(labels) else 1
         self.longest = max(1, longest)
+        # As in batches of so many rows a class.
+        self._even = not unlabelled and sizes is not None and 1 < longest == min(sizes.values())
+
+    @cached_property
+    def _size(self) -> Tensor:
+        return torch.searchsorted(self._in_order, self._labels, right=True).sub_(self._first)
 
     def of(self, block: slice) -> ClassRuns:
-        first, size = self._first[block, None], self._size[block, None]
+        first, size = self._first[block].unsqueeze(1), self._size[block].unsqueeze(1)
         place = torch.arange(self.longest, device=first.device)
         valid = place < size
         if self._own:  # an anchor is of its own class
@@ -66,8 +93,18 @@ class Classes:
             at.clamp_(max=len(self._order) - 1)
         columns = self._order.take(at)
         if self._other_ids is not None:
-            valid &= self._other_ids.take(columns) != self._ids[block, None]
+            theirs = columns if self._by_index else self._other_ids.take(columns)
+            valid &= theirs != self._ids[block].unsqueeze(1)
         return ClassRuns(block, columns, valid, absent)
+
+    def lean(self, block: slice) -> ClassRuns:
+        if not self._even:
+            return self.of(block)
+        place = torch.arange(self.longest, device=self._order.device)
+        members = self._order.take(self._first[block].unsqueeze(1) + place)
+        others, last = members[:, :-1], members[:, -1:]
+        columns = torch.where(others == self._ids[block].unsqueeze(1), last, others)
+        return ClassRuns(block, columns, torch.ones_like(columns, dtype=torch.bool), None, members=members)
 
     def in_order(self) -> InOrder:
         """Of a batch that is its own reference, its rows in order of class."""
@@ -135,6 +172,8 @@ class Related:
         relevance = torch.where(valid, rows.gather(1, columns), 1) if rows.is_floating_point() else None
         return ClassRuns(block, columns, valid, count[:, None] == 0, relevance)
 
+    lean = of
+
 
 class ClassRuns(NamedTuple):
     """The classes of k anchors among the references, padded to the longest."""
@@ -144,16 +183,17 @@ class ClassRuns(NamedTuple):
     positive: Tensor  # (k, p) bool: in the class and not the anchor itself
     absent: Tensor | None  # (k, 1) bool: no reference has this class; None where each has one that has
     relevance: Tensor | None = None  # (k, p) > 0, of how many positives each counts as; None is 1
+    members: Tensor | None = None  # (k, p + 1) the class, where the columns are its positives alone
 
     def near(self, sim: Tensor) -> Near:
         """The positives, gathered from sim (k, m)."""
-        return Near(sim.gather(1, self.columns), self.positive, self.relevance)
+        return Near(sim.gather(1, self.columns), self.positive, self.relevance, even=self.members is not None)
 
     def rows(self, sim: Tensor) -> Rows:
         """Positives and negatives of sim (k, m), by autograd."""
         outside = torch.ones_like(sim, dtype=torch.bool)
         if self.absent is None:
-            outside.scatter_(1, self.columns, False)
+            outside.scatter_(1, self.columns if self.members is None else self.members, False)
         else:
             outside.scatter_(1, self.columns, self.absent.expand_as(self.columns))
         return Rows(sim, self.near(sim), torch.where(outside, sim, -torch.inf), self)
@@ -161,9 +201,17 @@ class ClassRuns(NamedTuple):
     def fill_(self, sim: Tensor, value: float) -> None:
         """Puts a value in the place of every member of the anchor's class, itself included."""
         if self.absent is None:
-            sim.scatter_(1, self.columns, value)
+            sim.scatter_(1, self.columns if self.members is None else self.members, value)
         else:
             sim.scatter_(1, self.columns, torch.where(self.absent, sim.gather(1, self.columns), value))
+
+    def put_(self, slopes: Tensor, near: Near, to_near: Tensor) -> None:
+        """Puts what arrives at positives in its place among slopes (k, m), and 0 in those of the rest of the class."""
+        self.fill_(slopes, 0.0)
+        if near.even:
+            slopes.scatter_(1, self.columns, to_near)
+        else:  # padding, at which nothing arrives, shares a place
+            slopes.scatter_add_(1, self.columns, torch.where(near.valid, to_near, 0))
 
 
 class Rows(NamedTuple):

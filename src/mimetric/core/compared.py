@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .blocks import Gradients, Problem
-from .passes import again, blocks
+from .derivatives import by_formula
+from .passes import blocks
 from .processes import share_of
 
 BLOCKS_HELD = 10  # arrays of the size of a block that looking up keeps alive, places as integers among them
@@ -97,9 +98,13 @@ class _OfRows(torch.autograd.Function):
         rows, references, positives = ctx.saved_tensors
         needs, mine = ctx.needs_input_grad[2:], ctx.problem.mine(len(rows))
         if torch.is_grad_enabled():  # second derivatives are wanted
-            inputs = (rows, references, positives)
-            total, _ = compared(ctx.problem, *inputs, ctx.temperature, plain=True)
-            return None, None, *again((total[mine],), (grad,), inputs, needs)
+
+            def formula(rows: Tensor, references: Tensor | None, positives: Tensor) -> Tensor:
+                return compared(ctx.problem, rows, references, positives, ctx.temperature, plain=True)[0][
+                    mine
+                ]
+
+            return None, None, *by_formula(formula, (rows, references, positives), needs, grad)
         others = rows if references is None else references
         against = _against(positives, ctx.temperature, len(rows) * len(others), bounded=ctx.problem.bounded)
         gradients = Gradients(rows, references, needs[:2])
@@ -124,8 +129,11 @@ class _OfScores(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         negatives, positives = ctx.saved_tensors
         if torch.is_grad_enabled():
-            total = _softplus((negatives[:, None] - positives) / ctx.temperature).sum()
-            return None, *again((total,), (grad,), (negatives, positives), ctx.needs_input_grad[1:])
+
+            def formula(negatives: Tensor, positives: Tensor) -> Tensor:
+                return _softplus((negatives[:, None] - positives) / ctx.temperature).sum()
+
+            return None, *by_formula(formula, (negatives, positives), ctx.needs_input_grad[1:], grad)
         against = _against(positives, ctx.temperature, len(negatives))
         parts = [against.slopes(part, grad.expand_as(part)) for part in torch.split(negatives, _ELEMENTS)]
         return None, torch.cat([negatives[:0], *parts]) * grad, against.to_positives()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -17,14 +18,15 @@ from torch import Tensor
 
 from .average import Side, per_anchor
 from .blocks import Problem
-from .classes import Classes, Relation
+from .classes import Classes, ClassRuns, Relation
 from .errors import InputError
 from .forms import Form
 from .pairs import Pairing, PairSums, check_pairs, check_takes_no, check_ungraded
-from .passes import Dots, near_and_far
-from .pushes import Push
+from .passes import Between, Dots, near_and_far
+from .pushes import OneSum, Push
 from .reduce import Mean, Near
 from .similarity import Similarity, lift
+from .terms import Total
 
 
 class Pairs(NamedTuple):
@@ -40,7 +42,8 @@ class Pairs(NamedTuple):
         return found.index_add(-1, self.second, x) if self.symmetric else found
 
 
-class Data(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Data:
     """What a coupled loss is made of: lifted rows, the first of which are the anchors."""
 
     problem: Problem
@@ -58,19 +61,42 @@ class Data(NamedTuple):
     def others(self) -> Tensor:
         return self.rows if self.references is None else self.references
 
-    def near_and_far(self, push: Push) -> tuple[Near, Tensor, Tensor]:
-        return near_and_far(self.problem, push, self.rows, self.references, plain=self.plain)
+    @cached_property
+    def runs(self) -> ClassRuns:
+        """The classes of all rows."""
+        return self.problem.classes.of(slice(None))
+
+    def near_and_far(self, push: Push, shift: Tensor | None = None) -> tuple[Near, Tensor, Tensor]:
+        """Of all rows; a shift, () or (m,), is taken off similarities."""
+        return near_and_far(
+            self.problem, push, self.rows, self.references, self.runs, shift=shift, plain=self.plain
+        )
+
+    @cached_property
+    def negatives(self) -> Tensor:
+        """(n,) how many each row has."""
+        members = 1 + (self.runs.columns.diff(dim=1) != 0).sum(1)  # beyond a class its last is repeated
+        if self.runs.absent is not None:
+            members = members * ~self.runs.absent[:, 0]
+        return (len(self.others) - members).to(self.rows.dtype)
+
+    def mean_of_negatives(self) -> Tensor:
+        """The mean product of all negative pairs, 0 over none."""
+        count = self.negatives.sum().clamp(min=1)
+        if self.references is not None or not isinstance(self.problem.classes, Classes):
+            _, far, _ = self.near_and_far(OneSum(Total()))
+            return far.sum() / count
+        return cast(Tensor, Between.apply(self.rows, self.runs.columns[:, 0])) / count  # type: ignore[no-untyped-call]
 
     def rows_of_positives(self) -> Tensor:
         """(n, p) where the positives of the anchors stand among the rows."""
-        columns = self.problem.classes.of(slice(0, self.anchors)).columns
+        columns = self.runs.columns[: self.anchors]
         return columns if self.places is None else self.places[columns]
 
     def positive_pairs(self) -> Pairs:
         """Of the anchors."""
-        runs = self.problem.classes.of(slice(0, self.anchors))
-        first, place = runs.positive.nonzero(as_tuple=True)
-        second = runs.columns[first, place]
+        first, place = self.runs.positive[: self.anchors].nonzero(as_tuple=True)
+        second = self.runs.columns[first, place]
         if self.symmetric:
             once = first < second
             first, second = first[once], second[once]
@@ -83,12 +109,11 @@ class Data(NamedTuple):
 
     def sums_of_pairs(self, push: Push, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Dot products (P,) of rows and references that are pairs, and far (P,) of the sum of each pair."""
-        left, right = self.rows[first], self.others[second]
-        ids = torch.arange(len(first), device=first.device)
-        classes = Classes(self.row_labels[first], self.reference_labels, ids, None)
-        problem = replace(self.problem, classes=classes, bounded=False)
-        _, far, _ = near_and_far(problem, push, left + right, self.others, plain=self.plain)
-        return (left * right).sum(1), far
+        left, right = self.rows.index_select(0, first), self.others.index_select(0, second)
+        problem = replace(self.problem, bounded=False)
+        runs = ClassRuns(slice(None), *(None if x is None else x[first] for x in self.runs[1:]))  # type: ignore[arg-type]
+        _, far, _ = near_and_far(problem, push, left + right, self.others, runs, plain=self.plain)
+        return torch.linalg.vecdot(left, right), far
 
 
 Parts = list[tuple[Side, Side]]
@@ -161,7 +186,7 @@ class CoupledSums(PairSums):
 
 
 def _sum(numbers: list[Tensor]) -> Tensor:
-    return torch.stack(numbers).sum(0)
+    return numbers[0] if len(numbers) == 1 else torch.stack(numbers).sum(0)
 
 
 class _Held(NamedTuple):
@@ -184,6 +209,7 @@ def coupled_sums(
     references_as_rows: bool = False,
     by_class: bool = False,
     divided: bool = True,
+    graded: bool = False,
     similarity: Similarity = "cosine",
     pairing: Pairing = Pairing(),
 ) -> PairSums:
@@ -200,9 +226,10 @@ def coupled_sums(
             anchors, compared with themselves.
         by_class: for losses that ask for class ids, where a relation of pairs is not enough.
         divided: whether it has tightness and contrast; what has not leaves contrast at 0.
+        graded: whether positives may be relevant to a degree.
     """
     check_takes_no(where, pairing, "mining")
-    batch = checked(where, embeddings, labels, references, reference_labels, pairing)
+    batch = checked(where, embeddings, labels, references, reference_labels, pairing, graded=graded)
     if by_class:
         check_class_ids(batch)
     anchors = len(batch.embeddings)
@@ -223,10 +250,18 @@ def check_class_ids(batch: PairSums) -> None:
 
 
 def checked(
-    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
+    where: str,
+    embeddings: Any,
+    labels: Any,
+    references: Any,
+    reference_labels: Any,
+    pairing: Pairing,
+    *,
+    graded: bool = False,
 ) -> PairSums:
     """The batch of a loss, with at least one reference."""
-    check_ungraded(where, pairing)
+    if not graded:
+        check_ungraded(where, pairing)
     data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
     batch = PairSums(where, cast(Form, _Held(1.0, 1)), *data, (), "cosine", pairing)
     return batch if batch.references is None or len(batch.references) else batch.without_references()

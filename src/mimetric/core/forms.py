@@ -86,11 +86,10 @@ class NearFar:
 
         def slopes_(cost: Tensor) -> tuple[Tensor, ...]:
             to_near, to_far, *to_tensors = torch.autograd.grad(cost, leaves, materialize_grads=True)
-            # Over no negatives the sum is -inf and nothing depends on it; where there are no positives
-            # the padding has no gradient.  Anything else that is not finite is the caller's to see.
+            # Over no negatives the sum is -inf and nothing depends on it.  Anything else that is not finite is
+            # the caller's to see.
             sim.mul_((to_far * sums.factor).masked_fill_(total == -torch.inf, 0).unsqueeze(1))
-            runs.fill_(sim, 0.0)
-            sim.scatter_add_(1, runs.columns, torch.where(near.valid, to_near, 0))
+            runs.put_(sim, near, to_near)
             return tuple(to_tensors)
 
         return tightness, contrast, slopes_

@@ -1,30 +1,31 @@
 r"""A batch beside itself: what a pair of rows costs is made once and serves both of them.
 
 The similarity of i and j is that of j and i, and so is what either adds to the other's sum.  With rows in order of
-class, strips of rows reach from the diagonal to the right, in tiles that stay in a core's cache: first for the sums of
-their rows and of their columns, then for the slopes.  Where :func:`~mimetric.core.blocks.by_rows` takes three products
-one and a half do; slopes beyond :data:`~mimetric.core.blocks.BLOCK_ELEMENTS` are made again, for half a product.
+class, strips of rows reach from the diagonal to the right, in tiles that stay in a core's cache
+(:mod:`~mimetric.core.tiles`): first for the sums of their rows and of their columns, then for the slopes.  Where
+:func:`~mimetric.core.blocks.by_rows` takes three products one and a half do; what was not kept is made again, for half
+a product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
-from math import prod
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from .blocks import BLOCK_ELEMENTS, Found, Problem, counts_of
-from .classes import Classes, InOrder
+from .blocks import Found, Problem, counts_of
+from .classes import Classes
 from .forms import NearFar
+from .mined import Mined
 from .reduce import Mean, Near
-from .terms import SAFE_EXPONENT, CircleLogSumExp, EvenTerm, Hinge, LogSumExp
+from .similarity import Map, mirrored
+from .terms import SAFE_EXPONENT, CircleLogSumExp, EvenTerm, Hinge, LogSumExp, SquaredHinge, Sums
+from .tiles import HEIGHT, Tile, Triangle
 
 _FEWEST = 640  # rows from which it pays (measured)
-_HEIGHT, _WIDTH = 384, 768  # of a tile: 1 MiB in float32 (measured)
 
 
 def suits(problem: Problem, anchors: Tensor) -> bool:
@@ -32,16 +33,23 @@ def suits(problem: Problem, anchors: Tensor) -> bool:
     form, classes = problem.form, problem.classes
     return bool(
         isinstance(form, NearFar)
-        and form.mined is None
-        and isinstance(form.push, LogSumExp | Hinge | CircleLogSumExp)
-        and problem.bounded
-        and form.push.farthest <= SAFE_EXPONENT
+        and (form.mined is None or (form.mined.by_hardest and problem.map is None))
+        and isinstance(form.push, LogSumExp | Hinge | SquaredHinge | CircleLogSumExp)
         and isinstance(classes, Classes)
-        and classes.longest <= _HEIGHT
-        and (problem.map, problem.product_type, problem.block, problem.share) == (None, None, None, None)
+        and classes.longest <= HEIGHT
+        and (problem.product_type, problem.block, problem.share) == (None, None, None)
         and anchors.device.type == "cpu"  # an accelerator would wait for many small kernels
         and len(anchors) >= _FEWEST
+        and form.push.farthest(_most(problem, anchors)) <= SAFE_EXPONENT
     )
+
+
+def _most(problem: Problem, anchors: Tensor) -> float:
+    """How far from 0 similarities may be."""
+    if problem.bounded:
+        return 1.0
+    most = -torch.linalg.vector_norm(anchors.detach(), dim=1).max().square()
+    return abs(float(most if problem.map is None else problem.map.plain(most)))
 
 
 def by_halves(problem: Problem, anchors: Tensor, tensors: tuple[Tensor, ...], needs: Sequence[bool]) -> Found:
@@ -49,17 +57,22 @@ def by_halves(problem: Problem, anchors: Tensor, tensors: tuple[Tensor, ...], ne
     form, average = cast(NearFar, problem.form), problem.average
     push, classes = cast(EvenTerm, form.push), cast(Classes, problem.classes).in_order()
     order, whole = classes.order, slice(0, len(anchors))
-    places = order.argsort()  # of the batch's rows, in order of class
-    halves = _Halves(push, anchors.index_select(0, order), classes)  # four times as fast as anchors[order]
-    near_sim, total, count = halves.sums(keep=problem.wants_gradient)
-    sums = push.of_sums(total, count)
+    rows = anchors.index_select(0, order)  # four times as fast as anchors[order]
+    others = mirrored(rows) if problem.mirrored else rows
+    halves: _All | _Kept
+    if form.mined is None:
+        triangle = Triangle(rows, others, classes, keep=problem.wants_gradient, spares=1)
+        halves = _All(push, problem.map, triangle)
+    else:
+        halves = _Kept(push, form.mined, Triangle(rows, others, classes, keep=True, spares=3))
+    near, sums = halves.opened()
     if average.weights is not None:
         average = replace(average, weights=average.weights[order])
     with torch.set_grad_enabled(problem.wants_gradient):
         here = tuple((t if t.ndim == 0 else t[order]).detach().requires_grad_() for t in tensors)
-        leaves = (near_sim.requires_grad_(), sums.total.requires_grad_(), *here)
+        leaves = (near.sim.requires_grad_(), sums.total.requires_grad_(), *here)
         far = sums.total if sums.count is None else Mean(sums.total, sums.count)
-        sides = average.of(form.sides(Near(near_sim, classes.positive), far, *here), whole)
+        sides = average.of(form.sides(near, far, *here), whole)
         cost = problem.weighted(sides, problem.divisors([counts_of(sides)], len(anchors)))
     if not problem.wants_gradient:
         return Found(cost, None, None, [None] * len(tensors))
@@ -67,126 +80,119 @@ def by_halves(problem: Problem, anchors: Tensor, tensors: tuple[Tensor, ...], ne
     to_anchors = None
     if needs[0]:
         # As in NearFar: over no negatives the sum is -inf and nothing depends on it.
-        to_total = (to_far * sums.factor).masked_fill_(total == 0, 0)
-        found = halves.gradient(torch.where(classes.positive, to_near, 0), to_total)
-        to_anchors = found.index_select(0, places)
+        to_total = (to_far * sums.factor).masked_fill_(sums.total == -torch.inf, 0)
+        to_near = halves.of_products(torch.where(near.valid, to_near, 0))
+        to_anchors = _back(order, halves.triangle.spread(halves.slopes(to_total), to_near))
     to_tensors = [
-        (part if part.ndim == 0 else part.index_select(0, places)) if need else None
+        (part if part.ndim == 0 else _back(order, part)) if need else None
         for part, need in zip(parts, needs[2:])
     ]
     return Found(cost.detach(), to_anchors, None, to_tensors)
 
 
-class Tile(NamedTuple):
-    """Some rows by some columns."""
-
-    rows: slice
-    columns: slice
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-
-    @property
-    def on_diagonal(self) -> bool:
-        """Whether it begins on the diagonal; it then has all members of its rows' classes."""
-        return bool(self.rows.start == self.columns.start)
-
-    @property
-    def inside(self) -> int:
-        """How many of its columns are its own rows, with both of their halves in it."""
-        return self.shape[0] if self.on_diagonal else 0
-
-    @property
-    def beyond(self) -> slice:
-        """The other columns, whose halves are nowhere else."""
-        return slice(self.columns.start + self.inside, self.columns.stop)
+def _back(order: Tensor, rows: Tensor) -> Tensor:
+    """Rows in order of class, each where it stands in the batch."""
+    return torch.empty_like(rows).index_copy_(0, order, rows)
 
 
-def _tiles(classes: InOrder) -> list[Tile]:
-    """The upper triangle: strips of whole classes, the first tile of each on the diagonal."""
-    first, n = classes.first.tolist(), len(classes.first)
-    tiles, top = [], 0
-    while top < n:
-        bottom = first[top + _HEIGHT] if top + _HEIGHT < n else n
-        lefts = [top, *range(max(bottom, top + _WIDTH), n, _WIDTH)]
-        tiles += [Tile(slice(top, bottom), slice(*sides)) for sides in zip(lefts, [*lefts[1:], n])]
-        top = bottom
-    return tiles
+class _All:
+    """All negatives.  Slopes stay, less a factor of either row."""
 
+    def __init__(self, push: EvenTerm, map: Map | None, triangle: Triangle) -> None:
+        self.push, self.map, self.triangle = push, map, triangle
+        self._steepness: list[Tensor] = []  # of class members
 
-class _Halves:
-    """The upper triangle of a batch in order of class, gone through twice."""
-
-    def __init__(self, push: EvenTerm, rows: Tensor, classes: InOrder) -> None:
-        self.push, self.rows, self.classes = push, rows, classes
-        self.tiles = _tiles(classes)
-        self._again, self._spare = rows.new_empty(2, max(prod(tile.shape) for tile in self.tiles))
-        self._kept: list[Tensor] = []  # slopes of the first tiles
-
-    def sums(self, *, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Similarities of class members (n, p), totals of negatives (n,), and how many of them cost something."""
-        near, (total, count) = [], self.rows.new_zeros(2, len(self.rows))
-        room = BLOCK_ELEMENTS if keep else 0
-        for tile in self.tiles:
-            room -= prod(tile.shape)
-            sim = self._product(tile, self.rows.new_empty(tile.shape) if room >= 0 else self._again)
-            if tile.on_diagonal:
-                near.append(sim.gather(1, self._members(tile)))
-            _add_both_ways(total, tile, self._costs_(tile, sim))
+    def opened(self) -> tuple[Near, Sums]:
+        near, (total, count) = [], self.triangle.rows.new_zeros(2, len(self.triangle.rows))
+        for tile, block in self.triangle.products():
+            steepness = self._mapped_(block)
+            if tile.members is not None:
+                near.append(block.gather(1, tile.members))
+                if steepness is not None:
+                    self._steepness.append(steepness.gather(1, tile.members))
+            costs = self._costs_(tile, block, steepness)
+            tile.add_both_ways(total, costs)
             if self.push.counts:
-                _add_both_ways(count, tile, sim)
-            if room >= 0:
-                self._kept.append(sim)
-        return torch.cat(near), total, count
+                tile.add_both_ways(count, block)
+        return Near(torch.cat(near), self.triangle.classes.positive), self.push.of_sums(total, count)
 
-    def gradient(self, to_near: Tensor, to_total: Tensor) -> Tensor:
-        """(n, w) of the rows, given those of class members (n, p) and of totals (n,)."""
-        found, to_near = torch.zeros_like(self.rows), self._from_both(to_near)
-        for tile, slopes in zip(self.tiles, chain(self._kept, self._made_again())):
-            pushed = torch.add(to_total[tile.rows, None], to_total[tile.columns], out=_as(tile, self._spare))
-            slopes.mul_(pushed)
-            if tile.on_diagonal:
-                slopes.scatter_(1, self._members(tile), to_near[tile.rows])
-            found[tile.rows].addmm_(slopes, self.rows[tile.columns])
-            found[tile.beyond].addmm_(slopes[:, tile.inside :].T, self.rows[tile.rows])
-        return found
+    def slopes(self, to_total: Tensor) -> Iterator[tuple[Tile, Tensor]]:
+        for tile, slopes in self.triangle.blocks(self._slopes_):
+            both = self.triangle.spare(tile)
+            torch.add(to_total[tile.rows, None], to_total[tile.columns], out=both)
+            yield tile, slopes.mul_(both)
 
-    def _made_again(self) -> Iterator[Tensor]:
-        for tile in self.tiles[len(self._kept) :]:
-            slopes = self._product(tile, self._again)
-            self._costs_(tile, slopes)
-            yield slopes
+    def of_products(self, to_near: Tensor) -> Tensor:
+        """The gradient of class members' products, given that of their similarities."""
+        return to_near / torch.cat(self._steepness) if self._steepness else to_near
 
-    def _product(self, tile: Tile, buffer: Tensor) -> Tensor:
-        return torch.mm(self.rows[tile.rows], self.rows[tile.columns].T, out=_as(tile, buffer))
+    def _slopes_(self, tile: Tile, products: Tensor) -> None:
+        self._costs_(tile, products, self._mapped_(products))
 
-    def _costs_(self, tile: Tile, sim: Tensor) -> Tensor:
+    def _mapped_(self, products: Tensor) -> Tensor | None:
+        return None if self.map is None else self.map.apply_(products)
+
+    def _costs_(self, tile: Tile, sim: Tensor, steepness: Tensor | None) -> Tensor:
         """What each pair costs, 0 within classes; its slope takes the place of its similarity."""
-        costs = self.push.each_(sim, _as(tile, self._spare))
-        if tile.on_diagonal:
-            for block in (costs, sim):
-                block.scatter_(1, self._members(tile), 0.0)
+        costs = self.push.each_(sim, self.triangle.spare(tile))
+        if steepness is not None:
+            costs = self.triangle.spare(tile).copy_(sim) if costs is sim else costs
+            sim.div_(steepness)
+        tile.fill_(costs, 0.0)
+        tile.fill_(sim, 0.0)
         return costs
 
-    def _members(self, tile: Tile) -> Tensor:
-        """Where, in a tile on the diagonal, the classes of its rows stand."""
-        start: int = tile.columns.start
-        return self.classes.columns[tile.rows] - start
 
-    def _from_both(self, to_near: Tensor) -> Tensor:
-        """(n, p) what arrives at a pair from either of its rows."""
-        columns, first = self.classes.columns, self.classes.first[:, None]
-        place = torch.arange(len(first))[:, None] - first  # of a row in its class
-        both = to_near + to_near[columns, place]
-        return both.gather(1, columns - first)  # padding repeats the last member: it says the same
+class _Kept:
+    """The negatives that a mining keeps for each row.  Similarities stay, -inf within classes."""
 
+    def __init__(self, push: EvenTerm, mined: Mined, triangle: Triangle) -> None:
+        self.push, self.mined, self.triangle = push, mined, triangle
 
-def _as(tile: Tile, buffer: Tensor) -> Tensor:
-    return buffer.view(-1)[: prod(tile.shape)].view(tile.shape)
+    def opened(self) -> tuple[Near, Sums]:
+        triangle, n = self.triangle, len(self.triangle.rows)
+        near, hardest = [], triangle.rows.new_full((n,), -torch.inf)
+        for tile, sim in triangle.products():
+            if tile.members is not None:
+                near.append(sim.gather(1, tile.members))
+            self._negatives_(tile, sim)
+            tile.raise_both_ways(hardest, sim)
+        positives = Near(torch.cat(near), triangle.classes.positive)
+        kept = self.mined.kept_by_hardest(positives, hardest)
+        self._above, self._below = kept.above, kept.below
+        total, count = triangle.rows.new_zeros(2, n)
+        for tile, sim in triangle.blocks(self._negatives_):
+            slopes = triangle.spare(tile, 1).copy_(sim)
+            self._add_both_ways(total, tile, sim, self.push.each_(slopes, triangle.spare(tile, 2)))
+            if self.push.counts:
+                self._add_both_ways(count, tile, sim, slopes)
+        return positives.kept(kept.valid), self.push.of_sums(total, count)
 
+    def slopes(self, to_total: Tensor) -> Iterator[tuple[Tile, Tensor]]:
+        for tile, sim in self.triangle.blocks(self._negatives_):
+            both, other = self.triangle.spare(tile), self.triangle.spare(tile, 1)
+            self._passed(sim, tile.rows, 1, both).mul_(to_total[tile.rows, None])
+            both += self._passed(sim, tile.columns, 0, other).mul_(to_total[tile.columns])
+            self.push.each_(sim, other)
+            yield tile, sim.mul_(both)
 
-def _add_both_ways(sums: Tensor, tile: Tile, values: Tensor) -> None:
-    """Add what each pair has to the sums (n,) of both of its rows."""
-    sums[tile.rows] += values.sum(1)
-    sums[tile.beyond] += values[:, tile.inside :].sum(0)
+    def of_products(self, to_near: Tensor) -> Tensor:
+        return to_near
+
+    def _negatives_(self, tile: Tile, sim: Tensor) -> None:
+        if tile.members is not None:
+            inside = sim[:, : tile.inside]
+            inside.copy_(inside.add(inside.T).div_(2))  # rounded apart, one half may pass a limit and one not
+            tile.fill_(sim, -torch.inf)
+
+    def _add_both_ways(self, sums: Tensor, tile: Tile, sim: Tensor, values: Tensor) -> None:
+        passed = self.triangle.spare(tile)
+        sums[tile.rows].add_(self._passed(sim, tile.rows, 1, passed).mul_(values).sum(1))
+        self._passed(sim, tile.columns, 0, passed).mul_(values)
+        sums[tile.beyond].add_(passed[:, tile.inside :].sum(0))
+
+    def _passed(self, sim: Tensor, at: slice, dim: int, out: Tensor) -> Tensor:
+        """1 where a similarity is kept for its row (dim 1) or its column (dim 0), one of those at; 0 elsewhere."""
+        above = -torch.inf if self._above is None else self._above[at].unsqueeze(dim)
+        torch.gt(sim, above, out=out)
+        return out if self._below is None else out.mul_(sim < self._below[at].unsqueeze(dim))

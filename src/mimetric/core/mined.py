@@ -30,7 +30,10 @@ class Kept(NamedTuple):
 
 
 class Mining(Protocol):
-    """Which pairs count; no gradient runs through it."""
+    """Which pairs count; no gradient runs through it.
+
+    A mining with `by_hardest = True` sees no more than `near` and `hardest`, and names no negatives (`chosen`).
+    """
 
     @property
     def blocks_held(self) -> int:
@@ -48,6 +51,15 @@ class Mined:
 
     def kept(self, near: Near, far: Tensor, runs: ClassRuns) -> Kept:
         return self.mining(Seen(near, far, runs, self))
+
+    @property
+    def by_hardest(self) -> bool:
+        """Whether :meth:`kept_by_hardest` is enough."""
+        return bool(getattr(self.mining, "by_hardest", False))
+
+    def kept_by_hardest(self, near: Near, hardest: Tensor) -> Kept:
+        """Of all anchors, from their positives and hardest negatives (n,), in any order of anchors."""
+        return self.mining(cast(Seen, _NearAndHardest(near, hardest)))
 
     @property
     def num_anchors(self) -> int:
@@ -77,6 +89,13 @@ class Mined:
 
 def _unit(rows: Tensor) -> Tensor:
     return normalized(cast(Tensor, full_precision(rows.detach())))
+
+
+class _NearAndHardest(NamedTuple):
+    """What of :class:`Seen` such a mining sees."""
+
+    near: Near
+    hardest: Tensor
 
 
 class Seen(NamedTuple):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from .checks import check_batch, check_references
 from .classes import UNLABELLED
+from .derivatives import by_formula
 from .search import MOST_ROWS, Search, blocks_of, leave_out_
-from .similarity import Similarity, in_one_type
+from .similarity import Similarity, in_one_type, normalized, without_autocast
 
 
 class Views(NamedTuple):
@@ -36,14 +37,31 @@ class TwoSides:
 
 
 def paired_rows(
-    where: str, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
+    where: str,
+    embeddings: Any,
+    labels: Any,
+    references: Any = None,
+    reference_labels: Any = None,
+    *,
+    in_order: bool = False,
 ) -> Views:
-    """Rows and their partners by :func:`partners`, in float32 at least and one type; `where` opens messages."""
+    """Rows and their partners by :func:`partners`, in float32 at least and one type; `where` opens messages.
+
+    Pairs are in order of label where `in_order`, in any order else: rows beside references of the same labels, two
+    views, are then taken as they stand.
+    """
     rows, labels = check_batch(where, embeddings, labels)
     others, other_labels = check_references(where, rows, labels, references, reference_labels)
+    if others is not None and not in_order and _same(labels, other_labels):
+        return Views(*in_one_type(rows, others))
     row, partner = partners(labels, None if others is None else other_labels)
     rows, others = in_one_type(rows, rows if others is None else others)
-    return Views(rows[row], others[partner])
+    return Views(rows.index_select(0, row), others.index_select(0, partner))
+
+
+def _same(labels: Tensor, others: Tensor) -> bool:
+    """Whether the k-th row and the k-th reference of each label stand in one place, all of them labelled."""
+    return torch.equal(labels, others) and not bool((labels == UNLABELLED).any())
 
 
 def partners(labels: Tensor, reference_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -68,6 +86,49 @@ def partners(labels: Tensor, reference_labels: Tensor | None = None) -> tuple[Te
     there = (size > step) & (label != UNLABELLED)
     at = start + (place + step) % size.clamp(min=1)
     return row[there], other[at[there]]
+
+
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """(n,) of row i of one (n, d) and row i of the other; 0, with a zero gradient, where either is a zero row.
+
+    >>> cosines(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [1.0, 1.0]]))
+    tensor([0.6000, 0.0000])
+    """
+    with without_autocast(first.device):
+        return cast(Tensor, _Cosines.apply(*in_one_type(first, second)))  # type: ignore[no-untyped-call]
+
+
+class _Cosines(torch.autograd.Function):
+    """Three sums over rows, and no array of unit rows."""
+
+    @staticmethod
+    def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
+        inverse = [inverse_lengths(rows)[:, 0] for rows in (first, second)]
+        found: Tensor = torch.linalg.vecdot(first, second).mul_(inverse[0]).mul_(inverse[1])
+        ctx.save_for_backward(first, second, found, *inverse)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        first, second, found, *inverse = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            return (*by_formula(_cosines_of_unit_rows, (first, second), needs, grad),)
+        across, along = (grad * inverse[0] * inverse[1])[:, None], (-grad * found)[:, None]
+        return tuple(
+            torch.mul(other, across).addcmul_(x, along * length[:, None].square()) if need else None
+            for x, other, length, need in zip((first, second), (second, first), inverse, needs)
+        )
+
+
+def _cosines_of_unit_rows(first: Tensor, second: Tensor) -> Tensor:
+    return (normalized(first) * normalized(second)).sum(1)
+
+
+def inverse_lengths(rows: Tensor) -> Tensor:
+    """(n, 1) one over the length of each row (n, d), 0 for a zero row; by no autograd."""
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return length.reciprocal().masked_fill_(length == 0, 0)
 
 
 def nearest_other(rows: Tensor, similarity: Similarity) -> Tensor:

@@ -30,6 +30,7 @@ from .forms import Form, NearFar, WholeRows
 from .mined import Mined, Mining
 from .processes import mean_of_processes, share_of
 from .similarity import (
+    MIRRORED,
     SIMILARITIES,
     Similarity,
     full_precision,
@@ -269,6 +270,8 @@ class PairSums:
 
     def _value(self, of_tightness: float, of_contrast: float) -> Tensor:
         problem, anchors, others = self.problem((of_tightness, of_contrast))
+        if problem.mirrored:
+            others = cast(Tensor, others).detach()
         each = self.pairing.reduction == "none"
         problem = problem.shared(None if each else share_of(len(anchors)))
         loss = PerAnchorLoss if each else BlockLoss
@@ -297,6 +300,7 @@ class PairSums:
             wants_gradient=torch.is_grad_enabled(),
             average=average_of(self.where, self.pairing, lifted.anchors),
             classes_cut=are_classes_cut(),
+            mirrored=self.references is None and similarity in MIRRORED,
         )
         return problem, lifted.anchors, None if lifted.references is lifted.anchors else lifted.references
 
@@ -306,8 +310,6 @@ class PairSums:
         ids, other_ids = self.pairing.ids, self.pairing.reference_ids
         if (ids is None) != (other_ids is None) and not own:
             raise InputError(f"{self.where}: give ids and reference_ids both or neither")
-        if ids is None:
-            ids = torch.arange(n, device=self.labels.device)
         if own:
             other_ids = ids
         for name, given, length in (
@@ -318,11 +320,15 @@ class PairSums:
                 raise InputError(
                     f"{self.where}: {name} must have shape ({length},), got {tuple(given.shape)}"
                 )
+        if self.pairing.related is None and self.labels.ndim == 1:
+            others = None if own else self.reference_labels
+            return Classes(self.labels, others, ids, other_ids, self.per_class)
+        if ids is None:
+            ids = torch.arange(n, device=self.labels.device)
+            other_ids = ids if own else None
         if self.pairing.related is not None:
             return Related.by_matrix(self.pairing.related.to(self.labels.device), ids, other_ids)
-        if self.labels.ndim == 2:
-            return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
-        return Classes(self.labels, self.reference_labels, ids, other_ids, self.per_class)
+        return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
 
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""

@@ -16,6 +16,8 @@ from torch import Tensor
 from .reduce import Mean, Near
 from .terms import Sums, Term
 
+_PART = 1 << 18  # numbers of some rows of a block (measured)
+
 
 class Push(Protocol):
     """What negatives add to an anchor's far: one number, or a row of them."""
@@ -91,7 +93,7 @@ class Bins:
     """
 
     bins: int
-    blocks_held = 4
+    blocks_held = 1
 
     @property
     def scale(self) -> float:
@@ -111,19 +113,32 @@ class Bins:
         return weights.scatter_add(1, node + 1, torch.where(there, share, 0))
 
     def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        return Sums(torch.cat([self._weights_(part) for part in _parts(sim)]), 1.0)
+
+    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> None:  # noqa: ARG002
+        steps = F.pad(to_far.diff(dim=1) * (self.bins / 2), (1, 1), mode="replicate")
+        steps, start = F.pad(steps, (1, 0)), 0
+        for part in _parts(sim):
+            torch.gather(steps[start : start + len(part)], 1, _cells(part), out=part)
+            start += len(part)
+
+    def _weights_(self, sim: Tensor) -> Tensor:
+        """(k, bins + 1) of some rows, whose similarities become places."""
         sim.add_(1).mul_(self.bins / 2).add_(2).clamp_(0, self.bins + 2)
         cells = _cells(sim)
         counts, shares = sim.new_zeros(2, len(sim), self.bins + 3)
         counts.scatter_add_(1, cells, sim.new_ones(()).expand_as(sim))
         shares.scatter_add_(1, cells, sim.frac())
         lower = counts.sub_(shares)  # what counts at the node below; below the first, at the first
-        weights = lower[:, 2:] + shares[:, 1:-1] + shares[:, :1]  # the last of them 0, or nan
+        weights: Tensor = lower[:, 2:] + shares[:, 1:-1] + shares[:, :1]  # the last of them 0, or nan
         weights[:, 0] += lower[:, 1]
-        return Sums(weights, 1.0)
+        return weights
 
-    def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> None:  # noqa: ARG002
-        steps = F.pad(to_far.diff(dim=1) * (self.bins / 2), (1, 1), mode="replicate")
-        torch.gather(F.pad(steps, (1, 0)), 1, _cells(sim), out=sim)
+
+def _parts(sim: Tensor) -> list[Tensor]:
+    """Rows that stay in a core's cache with their cells; an accelerator takes all at once."""
+    rows = max(1, _PART // max(1, sim.shape[1])) if sim.device.type == "cpu" else max(1, len(sim))
+    return list(torch.split(sim, rows))
 
 
 def _cells(place: Tensor) -> Tensor:

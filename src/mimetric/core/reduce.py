@@ -61,27 +61,42 @@ class Near:
     the width is the size of the largest class.  A positive of relevance w counts as w positives, in sums and counts.
     """
 
-    def __init__(self, sim: Tensor, valid: Tensor, relevance: Tensor | None = None) -> None:
+    def __init__(
+        self, sim: Tensor, valid: Tensor, relevance: Tensor | None = None, *, even: bool = False
+    ) -> None:
         self.sim = sim  # (k, p) similarities; any number where not valid
         self.valid = valid  # (k, p) bool
+        self.even = even  # all are valid, p > 0, and each counts once: nothing to mask
         self.relevance = None if relevance is None else relevance.to(sim.dtype)  # (k, p) > 0; None is 1
 
     @cached_property
     def count(self) -> Tensor:
         """(k,) how many there are."""
+        if self.even:
+            return self.sim.new_full(self.sim.shape[:1], self.sim.shape[1])
         return self.valid.sum(1, dtype=self.sim.dtype) if self.relevance is None else self.sum(self.valid)
 
     def sum(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,)."""
+        if self.even:
+            return x.sum(1)
         return torch.where(self.valid, x if self.relevance is None else x * self.relevance, 0).sum(1)
 
     def mean(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); 0 over none."""
+        if self.even:
+            return x.mean(1)
         return self.sum(x) / (self.count + (self.count == 0))
 
     def logsumexp(self, x: Tensor) -> Tensor:
         """(k, p) -> (k,); -inf over none."""
+        if self.even:
+            return x.logsumexp(1)
         return masked_logsumexp(x if self.relevance is None else x + self.relevance.log(), self.valid)
+
+    def some(self, x: Tensor) -> Tensor:
+        """(k,) as it is where there are any, 0 over none."""
+        return x if self.even else torch.where(self.count > 0, x, 0)
 
     def kept(self, valid: Tensor) -> Near:
         """The same, less what is not valid any more."""

@@ -18,6 +18,8 @@ Similarity = Literal[
 SIMILARITIES: tuple[Similarity, ...] = (
     "cosine", "dot", "negative_squared_euclidean", "negative_euclidean", "negative_snr", "negative_poincare",
 )  # fmt: skip
+# Of rows beside themselves, the references are the anchors with their last two columns exchanged.
+MIRRORED: tuple[Similarity, ...] = ("negative_squared_euclidean", "negative_euclidean", "negative_poincare")
 _BALL = 1 - 1e-5  # rows beyond it are drawn onto it: at the rim of the ball distances are infinite
 
 
@@ -39,9 +41,9 @@ class NegativeRoot:
         return torch.where(apart, -torch.where(apart, -product, 1).sqrt(), 0)
 
     def apply_(self, product: Tensor) -> Tensor:
-        steepness = product.neg_().clamp_(min=0).sqrt_().mul(2)  # d sqrt(u) = du / (2 sqrt(u))
-        product.neg_()
-        return steepness.masked_fill_(steepness == 0, torch.inf)
+        steepness = product.clamp_(max=0).mul(-4).sqrt_()  # d sqrt(u) = du / (2 sqrt(u))
+        torch.mul(steepness, -0.5, out=product)
+        return torch.threshold_(steepness, 0.0, torch.inf)
 
 
 class NegativeArcosh:
@@ -102,8 +104,15 @@ def lift(similarity: Similarity, anchors: Tensor, references: Tensor | None = No
 def _widened(anchors: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (., d + 2) whose products are minus squared distances."""
     middle = others.detach().mean(0) if len(others) else 0.0
+    if others is anchors:
+        return cast(tuple[Tensor, Tensor], _WidenedBothWays.apply(anchors, middle))  # type: ignore[no-untyped-call]
     left = _Widened.apply(anchors, middle, -2, -1)  # type: ignore[no-untyped-call]
     return left, _Widened.apply(others, middle, -1, -2)  # type: ignore[no-untyped-call]
+
+
+def mirrored(rows: Tensor) -> Tensor:
+    """Rows (n, w) with their last two columns exchanged."""
+    return torch.cat((rows[:, :-2], rows[:, -1:], rows[:, -2:-1]), dim=1)
 
 
 def _signal_to_noise(anchors: Tensor, others: Tensor) -> Lifted:
@@ -115,10 +124,12 @@ def _signal_to_noise(anchors: Tensor, others: Tensor) -> Lifted:
 
 
 def _poincare(anchors: Tensor, others: Tensor) -> Lifted:
-    anchors, others = _inside(anchors), _inside(others)
-    left, right = _widened(anchors, others)
-    gap = [1 - x.square().sum(1, keepdim=True) for x in (anchors, others)]
-    return Lifted(2 * left / gap[0], right / gap[1], map=NegativeArcosh())
+    alone = others is anchors
+    anchors = _inside(anchors)
+    others = anchors if alone else _inside(others)
+    sides = zip(_widened(anchors, others), (anchors, others))
+    left, right = (2**0.5 * wide / (1 - x.square().sum(1, keepdim=True)) for wide, x in sides)
+    return Lifted(left, right, map=NegativeArcosh())
 
 
 def _inside(x: Tensor) -> Tensor:
@@ -162,19 +173,20 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        inverse = length.reciprocal().masked_fill_(length == 0, 0)
-        unit: Tensor = x * inverse
-        ctx.save_for_backward(x, unit, inverse)
+        length.masked_fill_(length == 0, torch.inf)
+        unit: Tensor = x / length
+        ctx.save_for_backward(x, unit, length)
         return unit
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x, unit, inverse = ctx.saved_tensors
+        x, unit, length = ctx.saved_tensors
         if torch.is_grad_enabled():  # second derivatives: everything as a function of x
-            length = (x.square().sum(1, keepdim=True) + (inverse == 0)).sqrt()
-            unit, inverse = x / length, (inverse != 0) / length
-        along = torch.linalg.vecdot(grad, unit)[:, None]
-        return torch.addcmul(grad, unit, along, value=-1).mul_(inverse)
+            none = length == torch.inf
+            length = torch.where(none, torch.inf, (x.square().sum(1, keepdim=True) + none).sqrt())
+            unit = x / length
+        along = torch.linalg.vecdot(grad, unit).unsqueeze(1)
+        return torch.addcmul(grad, unit, along, value=-1).div_(length)
 
 
 class _Widened(torch.autograd.Function):
@@ -185,11 +197,7 @@ class _Widened(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, middle: Tensor | float, square: int, one: int) -> Tensor:
-        wide = x.new_empty(len(x), x.shape[1] + 2)
-        torch.sub(x, middle, out=wide[:, :-2])
-        wide[:, square] = -torch.linalg.vecdot(wide[:, :-2], wide[:, :-2])
-        wide[:, one] = 1
-        wide[:, :-2] *= 2**0.5
+        wide = _wide(x, middle, square, one)
         ctx.save_for_backward(wide)
         ctx.square = square
         return wide
@@ -197,5 +205,37 @@ class _Widened(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         [wide] = ctx.saved_tensors
-        to_x = torch.addcmul(grad[:, :-2], wide[:, :-2], grad[:, ctx.square, None], value=-1).mul_(2**0.5)
-        return to_x, None, None, None
+        return _to_narrow(wide, grad, ctx.square), None, None, None
+
+
+class _WidenedBothWays(torch.autograd.Function):
+    """The same of a set beside itself: rows of either order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, middle: Tensor | float) -> tuple[Tensor, Tensor]:
+        left = _wide(x, middle, -2, -1)
+        ctx.save_for_backward(left)
+        ctx.set_materialize_grads(False)
+        return left, mirrored(left)
+
+    @staticmethod
+    def backward(ctx: Any, to_left: Tensor | None, to_right: Tensor | None) -> Any:
+        [left] = ctx.saved_tensors
+        grad = to_left
+        if to_right is not None:
+            grad = mirrored(to_right) if grad is None else grad + mirrored(to_right)
+        return None if grad is None else _to_narrow(left, grad, -2), None
+
+
+def _wide(x: Tensor, middle: Tensor | float, square: int, one: int) -> Tensor:
+    wide = x.new_empty(len(x), x.shape[1] + 2)
+    rows = torch.sub(x, middle, out=wide[:, :-2])
+    wide[:, square] = torch.linalg.vecdot(rows, rows).neg_()
+    wide[:, one].fill_(1)
+    rows.mul_(2**0.5)
+    return wide
+
+
+def _to_narrow(wide: Tensor, grad: Tensor, square: int) -> Tensor:
+    """The gradient of x, given that of wide rows."""
+    return torch.addcmul(grad[:, :-2], wide[:, :-2], grad[:, square, None], value=-1).mul_(2**0.5)

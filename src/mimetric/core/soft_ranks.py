@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,24 +37,35 @@ class Nearer:
         return 1 / self.temperature
 
     def far(self, sim: Tensor, near: Near) -> Tensor:
-        return count_nearer(sim, near.sim, self.temperature)
+        return torch.where(near.valid, count_nearer(sim, near.sim, self.temperature), 0)
 
     def sums_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         sim.div_(self.temperature)
-        counts, step = torch.empty_like(near.sim), torch.empty_like(sim)
-        for p, one in enumerate((near.sim / self.temperature).unbind(1)):
-            counts[:, p] = torch.sub(sim, one[:, None], out=step).sigmoid_().sum(1)
-        return Sums(counts, 1 / self.temperature)
+        counts, step = torch.zeros_like(near.sim), torch.empty_like(sim)
+        for place, one in self._each(near):
+            counts.scatter_(1, place, torch.sub(sim, one, out=step).sigmoid_().sum(1, keepdim=True))
+        return Sums(counts.mul_(near.valid), 1 / self.temperature)
 
     def slopes_(self, sim: Tensor, near: Near, sums: Sums, to_far: Tensor) -> Tensor:
-        slopes, step, weights = torch.zeros_like(sim), torch.empty_like(sim), to_far * sums.factor
-        to_near = torch.empty_like(near.sim)
-        for p, one in enumerate((near.sim.detach() / self.temperature).unbind(1)):
-            torch.sub(sim, one[:, None], out=step).sigmoid_()
-            slopes.addcmul_(step.addcmul_(step, step, value=-1), weights[:, p, None])
-            to_near[:, p] = -step.sum(1)
+        slopes, step, to_near = torch.zeros_like(sim), torch.empty_like(sim), torch.zeros_like(near.sim)
+        weights = to_far * sums.factor * near.valid
+        for place, one in self._each(near):
+            torch.sub(sim, one, out=step).sigmoid_()
+            weight = weights.gather(1, place)
+            slopes.addcmul_(step.addcmul_(step, step, value=-1), weight)
+            to_near.scatter_(1, place, step.sum(1, keepdim=True).mul_(-weight))
         sim.copy_(slopes)
-        return to_near.mul_(weights)
+        return to_near
+
+    def _each(self, near: Near) -> Iterator[tuple[Tensor, Tensor]]:
+        """Positives (k, 1) and where they stand, as many as any row has: an anchor beside itself is passed over."""
+        places = near.valid.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        width = places.shape[1]
+        if places.is_cpu and len(places):  # an accelerator would wait
+            width = int(near.count.max())
+        for p in range(width):
+            place = places[:, p, None]
+            yield place, near.sim.detach().gather(1, place) / self.temperature
 
 
 def count_nearer(sim: Tensor, of: Tensor, temperature: float) -> Tensor:

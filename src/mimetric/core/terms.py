@@ -56,9 +56,8 @@ class EvenTerm(Term, Protocol):
 
     counts: bool  # whether it says how many negatives cost something
 
-    @property
-    def farthest(self) -> float:
-        """How far from 0 exponents may be, over all cosines."""
+    def farthest(self, most: float) -> float:
+        """How far from 0 exponents may be, over similarities that are no farther than `most`."""
 
     def each_(self, sim: Tensor, spare: Tensor) -> Tensor:
         """What each pair adds, in one of two blocks; its slope, less a factor of its row, takes the place of sim."""
@@ -76,9 +75,8 @@ class LogSumExp:
     blocks_held = 1
     counts = False
 
-    @property
-    def farthest(self) -> float:
-        return self.scale
+    def farthest(self, most: float) -> float:
+        return self.scale * most
 
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         return masked_logsumexp(self.scale * (sim - self.base), sim != -torch.inf)
@@ -107,7 +105,6 @@ class Hinge:
     scale = 1.0
     blocks_held = 1
     counts = True
-    farthest = 0.0
 
     def far(self, sim: Tensor, near: Near) -> Mean:  # noqa: ARG002
         costs = (sim - self.base).clamp(min=0)
@@ -116,6 +113,9 @@ class Hinge:
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
         total = sim.sub_(self.base).clamp_(min=0).sum(1)
         return Sums(total, 1.0, count=sim.sign_().sum(1))
+
+    def farthest(self, most: float) -> float:  # noqa: ARG002
+        return 0.0
 
     def each_(self, sim: Tensor, spare: Tensor) -> Tensor:
         costs = torch.sub(sim, self.base, out=spare).clamp_(min=0)
@@ -133,6 +133,7 @@ class SquaredHinge:
     base: float = 0.0
     scale = 2.0
     blocks_held = 1
+    counts = False
 
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         return (sim - self.base).clamp(min=0).square().sum(1)
@@ -142,6 +143,15 @@ class SquaredHinge:
         return Sums(
             torch.linalg.vector_norm(sim, dim=1).square(), 2.0
         )  # a product of rows would hold another block
+
+    def farthest(self, most: float) -> float:  # noqa: ARG002
+        return 0.0
+
+    def each_(self, sim: Tensor, spare: Tensor) -> Tensor:
+        return torch.square(sim.sub_(self.base).clamp_(min=0), out=spare)
+
+    def of_sums(self, total: Tensor, count: Tensor | None) -> Sums:  # noqa: ARG002
+        return Sums(total, 2.0)
 
 
 @dataclass(frozen=True)
@@ -171,22 +181,23 @@ class WeightedHinge:
     scale: float  # alpha
     base: float = 0.0
     constant: bool = False
-    blocks_held = 3
+    blocks_held = 2
 
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         return weighted_hinge(sim - self.base, self.scale, self.constant)
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        sim.sub_(self.base).clamp_(min=0)
-        weights = sim.sub(sim.amax(1)[:, None]).mul_(self.scale).clamp_(min=_LOWEST_EXPONENT).exp_()
-        weights.masked_fill_(sim == 0, 0)
+        power = max(self.scale, 1e-20) * _BITS  # of what costs nothing it makes weights of 0, also at scale 0
+        top = sim.sub_(self.base).amax(1).clamp_(min=0)
+        torch.threshold_(sim, 0.0, FINITE)
+        weights = torch.add(-power * top[:, None], sim, alpha=power).exp2_()
         all_of_them = weights.sum(1)
         all_of_them.masked_fill_(all_of_them == 0, 1)
-        total = torch.linalg.vecdot(weights, sim) / all_of_them
+        total = sim.mul_(weights).sum(1) / all_of_them
         if self.constant:
             sim.copy_(weights)
-        else:
-            sim.sub_(total[:, None]).mul_(self.scale).add_(1).mul_(weights)
+        else:  # w (1 + a (h - total))
+            sim.mul_(self.scale).addcmul_(weights, (1 - self.scale * total)[:, None])
         return Sums(total, 1 / all_of_them)
 
 
@@ -270,12 +281,13 @@ class RootHinge:
         return Mean(costs.sum(1), counts.to(sim.dtype))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        there = (sim != -torch.inf).sum(1).to(sim.dtype)
+        costs = torch.empty_like(sim)
+        there = torch.ne(sim, -torch.inf, out=costs).sum(1)
         root = sim.neg_().clamp_(min=0).sqrt_()
-        costs = (1 - root).clamp_(min=0)
-        total, active = costs.sum(1), costs.sign_().sum(1)
-        del costs
-        root.masked_fill_((root > 1) | (root == 0), torch.inf).reciprocal_()
+        total = torch.sub(1, root, out=costs).clamp_(min=0).sum(1)
+        active = costs.sign_().sum(1)
+        torch.le(root, 1, out=costs)
+        torch.div(costs, root, out=sim).nan_to_num_(nan=torch.nan, posinf=0.0, neginf=0.0)  # 0 at distance 0
         return Sums(total, 0.5, torch.stack((active, there), dim=1))
 
 
@@ -292,9 +304,8 @@ class CircleLogSumExp:
     def scale(self) -> float:
         return self.gamma * (1 + self.margin)
 
-    @property
-    def farthest(self) -> float:
-        return self.gamma * max(1 - self.margin**2, self.margin**2)
+    def farthest(self, most: float) -> float:
+        return self.gamma * max(most**2 - self.margin**2, self.margin**2)
 
     def far(self, sim: Tensor, near: Near) -> Tensor:  # noqa: ARG002
         z = self.gamma * self._weights(sim.detach()) * (sim - self.margin)

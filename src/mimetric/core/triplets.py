@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from .terms import Hardest, Sums
 
 # Up to so many positives, a pass over the negatives for each costs less than a search among all.
 _MOST_PASSES = 100
+_TILE = 1 << 18  # numbers of some rows of a block
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,11 @@ class TripletHinge:
 
     margin: float
     semi_hard: bool = False
+    blocks_held = 1
 
     @property
     def scale(self) -> float:
         return float("inf") if self.semi_hard else 1.0  # the sums jump where s_j passes s_p
-
-    @property
-    def blocks_held(self) -> int:
-        return 5 if self.semi_hard else 4
 
     def far(self, sim: Tensor, near: Near) -> Mean:
         positive = near.sim.detach()[:, :, None]  # (k, p, 1)
@@ -50,25 +49,33 @@ class TripletHinge:
         return Mean((_over_positives(near, reached) * there).sum(1), reached.sum(2))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
+        limits, order = self.limits(near)
+        weights = None if near.relevance is None else near.relevance.gather(1, order)
+        passed_by = pass_each if order.shape[1] <= _MOST_PASSES else _search
+        total, in_order = sim.new_empty(len(sim)), torch.empty_like(limits[0])
+        for tile, at in _tiles(sim):
+            weights_here = None if weights is None else weights[at]
+            passed, in_order[at] = passed_by(tile, [limit[at] for limit in limits], weights_here)
+            total[at] = _become_(tile, passed)
+        count = torch.zeros_like(near.sim).scatter_(1, order, in_order)
+        return Sums(total + self.margin * near.sum(count), 1.0, count)
+
+    def limits(self, near: Near) -> tuple[list[Tensor], Tensor]:
+        """What s_j must lie above, and not above if semi-hard, for each positive in order (k, p); that order."""
         positive, order = torch.where(near.valid, near.sim, torch.inf).sort(dim=1)  # the invalid come last
         most = max(1, int(near.valid.sum(1).max()))
         positive, order = positive[:, :most], order[:, :most]
-        passed_by = _pass_each if most <= _MOST_PASSES else _search
-        thresholds = positive - self.margin
-        weights = None if near.relevance is None else near.relevance.gather(1, order)
         if not self.semi_hard:
-            passed, in_order = passed_by(sim, thresholds, weights)
-        else:
-            # s_j >= s_p is s_j > the number before s_p, which a margin lost in rounding must not lie above.
-            before = positive.nextafter(torch.full_like(positive, -torch.inf))
-            passed, in_order = passed_by(sim, torch.minimum(thresholds, before), weights)
-            nearer, of_nearer = passed_by(sim, before, weights)
-            passed -= nearer
-            in_order -= of_nearer
-        count = torch.zeros_like(near.sim).scatter_(1, order, in_order)
-        total = torch.linalg.vecdot(passed, sim.clamp_(min=FINITE)) + self.margin * near.sum(count)
-        sim.copy_(passed)
-        return Sums(total, 1.0, count)
+            return [positive - self.margin], order
+        # s_j >= s_p is s_j > the number before s_p, which a margin lost in rounding must not lie above.
+        before = positive.nextafter(torch.full_like(positive, -torch.inf))
+        return [torch.minimum(positive - self.margin, before), before], order
+
+
+def over_triplets(near: Near, far: Mean) -> tuple[Mean, Mean]:
+    """Both sides over the triplets that a term has counted for each positive."""
+    counted = near.sum(far.count)
+    return Mean(-near.sum(far.count * near.sim), counted), Mean(far.total, counted)
 
 
 @dataclass(frozen=True)
@@ -92,12 +99,11 @@ def distance_chances(cosines: Tensor, width: int, nearest: float, furthest: floa
     :math:`q(D) \propto D^{d - 2} (1 - D^2 / 4)^{(d - 3) / 2}`: any distance is as likely as any other.  A row nearer
     than `nearest` counts as that near; from `furthest` on none is drawn, and none at cosine -inf.
     """
-    squares = (2 - 2 * cosines).clamp(min=nearest**2)
-    weights = squares.log().mul_(1 - width / 2)
-    weights -= squares.div(-4).add_(1).clamp_(min=1e-6).log_().mul_((width - 3) / 2)
-    weights.masked_fill_(~(squares < furthest**2), -torch.inf)
-    top = weights.amax(1, keepdim=True).clamp_(min=FINITE)
-    weights.sub_(top).exp_()
+    # With D^2 = 2 (1 - s) this is 1 / q = (1 - s^2)^((3 - d) / 2) (1 - s)^(-1 / 2), less a constant factor.
+    there = torch.gt(cosines, 1 - furthest**2 / 2, out=torch.empty_like(cosines))
+    apart = (1 - cosines).clamp_(min=nearest**2 / 2, max=2 - 2e-6)
+    weights = (2 - apart).mul_(apart).log2_().mul_((3 - width) / 2).mul_(there)
+    weights.sub_(weights.amax(1, keepdim=True)).exp2_().mul_(apart.rsqrt_()).mul_(there)
     return weights.div_(weights.sum(1, keepdim=True).clamp_(min=1e-30))
 
 
@@ -114,7 +120,7 @@ class DrawnTriplets:
     nearest: float
     furthest: float
     scale = float("inf")  # chances are powers of the distance as high as d
-    blocks_held = 6
+    blocks_held = 1
 
     def far(self, sim: Tensor, near: Near) -> Mean:
         positive = near.sim.detach()[:, :, None]  # (k, p, 1)
@@ -124,16 +130,13 @@ class DrawnTriplets:
         return Mean((_over_positives(near, drawn) * there).sum(1), drawn.sum(2))
 
     def slopes_(self, sim: Tensor, near: Near, spread: float) -> Sums:  # noqa: ARG002
-        chances = self._chances(sim)
-        drawn, passes = torch.zeros_like(sim), torch.empty_like(sim)
-        count = torch.zeros_like(near.sim)
-        for p, limit in enumerate(torch.where(near.valid, near.sim - self.margin, torch.inf).unbind(1)):
-            torch.gt(sim, limit[:, None], out=passes)
-            count[:, p] = passes.mul_(chances).sum(1)
-            drawn += passes if near.relevance is None else passes.mul_(near.relevance[:, p, None])
-        total = torch.linalg.vecdot(drawn, sim.clamp_(min=FINITE)) + self.margin * near.sum(count)
-        sim.copy_(drawn)
-        return Sums(total, 1.0, count)
+        count, total = torch.zeros_like(near.sim), sim.new_empty(len(sim))
+        limits = torch.where(near.valid, near.sim - self.margin, torch.inf)
+        for tile, at in _tiles(sim):
+            weights = None if near.relevance is None else near.relevance[at]
+            drawn, count[at] = pass_each(tile, [limits[at]], weights, self._chances(tile))
+            total[at] = _become_(tile, drawn)
+        return Sums(total + self.margin * near.sum(count), 1.0, count)
 
     def _chances(self, sim: Tensor) -> Tensor:
         return distance_chances(sim, self.width, self.nearest, self.furthest)
@@ -149,7 +152,7 @@ class SoftTriplets:
 
     margin: float
     scale = 1.0
-    blocks_held = 4
+    blocks_held = 1
 
     def plain(self, rows: Rows, tensors: tuple[Tensor, ...]) -> tuple[Mean, Mean]:  # noqa: ARG002
         over = rows.far[:, None] - rows.near.sim[:, :, None] + self.margin  # (k, p, m)
@@ -166,8 +169,7 @@ class SoftTriplets:
     ) -> tuple[Mean, Mean, Slopes]:
         near = runs.near(sim)
         runs.fill_(sim, -torch.inf)
-        negatives = (sim != -torch.inf).sum(1)
-        total, slopes, of_positive = self._passes(sim, near)
+        total, of_positive, negatives = self._slopes_(sim, near)
         near.sim.requires_grad_()
         total.requires_grad_()
         tightness, contrast = _sides(near, total, negatives)
@@ -175,25 +177,32 @@ class SoftTriplets:
         def slopes_(cost: Tensor) -> tuple[Tensor, ...]:
             to_near, to_total = torch.autograd.grad(cost, (near.sim, total), materialize_grads=True)
             to_near = to_near - to_total[:, None] * of_positive
-            torch.mul(slopes, to_total[:, None], out=sim)  # 0 in the places of the class
+            sim.mul_(to_total[:, None])  # 0 in the places of the class
             sim.scatter_add_(1, runs.columns, torch.where(near.valid, to_near, 0))
             return ()
 
         return tightness, contrast, slopes_
 
-    def _passes(self, sim: Tensor, near: Near) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum over triplets (k,), its slopes in the negatives (k, m), and minus those in the positives (k, p)."""
+    def _slopes_(self, sim: Tensor, near: Near) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum over triplets (k,), minus its slopes in the positives (k, p), negatives; slopes in place of sim."""
         thresholds, order = torch.where(near.valid, near.sim - self.margin, torch.inf).sort(dim=1)
-        total, slopes, over = sim.new_zeros(len(sim)), torch.zeros_like(sim), torch.empty_like(sim)
-        of_positive = torch.zeros_like(near.sim)
-        relevance = torch.ones_like(thresholds) if near.relevance is None else near.relevance.gather(1, order)
-        for p in range(int(near.valid.sum(1).max()) if len(sim) else 0):  # the invalid come last
-            weight = relevance[:, p]
-            torch.sub(sim, thresholds[:, p, None], out=over)
-            total += weight * F.softplus(over).sum(1)
-            slopes += over.sigmoid_().mul_(weight[:, None])
-            of_positive.scatter_(1, order[:, p, None], over.sum(1, keepdim=True))
-        return total, slopes, of_positive
+        most = int(near.valid.sum(1).max()) if len(sim) else 0  # the invalid come last
+        weights = None if near.relevance is None else near.relevance.gather(1, order)
+        (total, negatives), of_positive = sim.new_zeros(2, len(sim)), torch.zeros_like(near.sim)
+        for tile, at in _tiles(sim):
+            over, slopes = torch.empty_like(tile), torch.zeros_like(tile)
+            negatives[at] = torch.ne(tile, -torch.inf, out=over).sum(1)
+            for p in range(most):
+                torch.sub(tile, thresholds[at, p, None], out=over)
+                costs = F.softplus(over).sum(1)
+                over.sigmoid_()
+                if weights is not None:
+                    costs, over = costs.mul_(weights[at, p]), over.mul_(weights[at, p, None])
+                total[at] += costs
+                slopes += over
+                of_positive[at].scatter_(1, order[at, p, None], over.sum(1, keepdim=True))
+            tile.copy_(slopes)
+        return total, of_positive, negatives
 
 
 def _sides(near: Near, total: Tensor, negatives: Tensor) -> tuple[Mean, Mean]:
@@ -211,19 +220,53 @@ def _over_positives(near: Near, each: Tensor) -> Tensor:
     return (each if near.relevance is None else each * near.relevance[:, :, None]).sum(1)
 
 
-def _pass_each(sim: Tensor, thresholds: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The weights of the thresholds (k, p) that each s_j (k, m) passes, 1 each with None; how many s_j pass each."""
+def _tiles(sim: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    """Rows that stay in a core's cache while all positives pass over them; an accelerator takes all at once."""
+    rows = max(1, _TILE // max(1, sim.shape[1])) if sim.device.type == "cpu" else max(1, len(sim))
+    for start in range(0, len(sim), rows):
+        at = slice(start, start + rows)
+        yield sim[at], at
+
+
+def _become_(sim: Tensor, weights: Tensor) -> Tensor:
+    """(k,) the sums over rows of weighted similarities, whose place the weights take."""
+    total: Tensor = torch.linalg.vecdot(weights, sim.clamp_(min=FINITE))
+    sim.copy_(weights)
+    return total
+
+
+def pass_each(
+    sim: Tensor, limits: list[Tensor], weights: Tensor | None, chances: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The weights of the positives (k, p) that each s_j (k, m) passes, 1 each with None; how many s_j pass each.
+
+    To pass is to lie above the first limit, and not above the second where there is one.  With chances (k, m) of each
+    s_j, both in expectation.
+    """
     passed, passes = torch.zeros_like(sim), torch.empty_like(sim)
-    count = torch.empty_like(thresholds)
-    for p, threshold in enumerate(thresholds.unbind(1)):
-        torch.gt(sim, threshold[:, None], out=passes)
+    above = torch.empty_like(sim) if len(limits) > 1 else None
+    count = torch.empty_like(limits[0])
+    for p, each in enumerate(torch.stack(limits).permute(2, 0, 1).contiguous()[..., None]):
+        torch.gt(sim, each[0], out=passes)
+        if above is not None:
+            passes -= torch.gt(sim, each[1], out=above)
+        if chances is not None:
+            passes *= chances
         count[:, p] = passes.sum(1)
         passed += passes if weights is None else passes.mul_(weights[:, p, None])
     return passed, count
 
 
-def _search(sim: Tensor, thresholds: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same for thresholds in order, in a time that hardly depends on how many there are."""
+def _search(sim: Tensor, limits: list[Tensor], weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same for positives in order, in a time that hardly depends on how many there are."""
+    passed, count = _search_among(limits[0], sim, weights)
+    for limit in limits[1:]:
+        above, of_above = _search_among(limit, sim, weights)
+        passed, count = passed - above, count - of_above
+    return passed, count
+
+
+def _search_among(thresholds: Tensor, sim: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     passed = torch.searchsorted(thresholds.contiguous(), sim)
     ones = torch.ones((), dtype=sim.dtype, device=sim.device).expand_as(sim)
     passing = sim.new_zeros(len(sim), thresholds.shape[1] + 1).scatter_add_(1, passed, ones)

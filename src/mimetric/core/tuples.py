@@ -6,7 +6,7 @@ margin: how many, and the sum of their similarities.  Backward makes the blocks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from .blocks import Gradients
 from .coupled import Data, Pairs
-from .passes import Block, again, blocks
+from .derivatives import by_formula
+from .passes import Block, blocks
 from .reduce import FINITE
 
 
@@ -64,16 +65,10 @@ class _Swapped(torch.autograd.Function):
         rows: Tensor,
         references: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        over, count = torch.zeros_like(limits), torch.zeros_like(limits)
-        ctx.data, ctx.only = data, None
-        for block in _beside_all_rows(data, rows, references):
-            for part in _parts(block, limits):
-                of_first, of_second = (block.sim.T.index_select(0, ends[part]) for ends in (first, second))
-                missing = _excess_(torch.maximum(of_first, of_second, out=of_first), limits[part])
-                over[part] += missing.sum(1)
-                count[part] += missing.sign_().sum(1)
-            if len(block.sim) == len(data.others) and any(ctx.needs_input_grad):
-                ctx.only = block
+        over, count, ctx.gradients = _one_pass(
+            data, limits, first, second, rows, references, None, ctx.needs_input_grad[4:]
+        )
+        ctx.data = data
         ctx.save_for_backward(limits, first, second, rows, references)
         ctx.mark_non_differentiable(count)
         return over.addcmul_(limits, count), count
@@ -84,26 +79,52 @@ class _Swapped(torch.autograd.Function):
         limits, first, second, rows, references = ctx.saved_tensors
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():  # second derivatives are wanted
-            total, _ = _swapped_plain(data, limits, first, second, rows, references)
-            return None, None, None, None, *again((total,), (to_total,), (rows, references), needs)
-        own = references is None
-        gradients = Gradients(rows, None, needs) if own else Gradients(references, rows, needs[::-1])
-        only, ctx.only = ctx.only, None  # it is overwritten
-        for block in [only] if only else _beside_all_rows(data, rows, references):
-            slopes = torch.zeros_like(block.sim.T)
-            for part in _parts(block, limits):
-                of_first, of_second = (block.sim.T.index_select(0, ends[part]) for ends in (first, second))
-                nearer = torch.sub(of_first, of_second).sign_()  # equals share
-                missed = _excess_(torch.maximum(of_first, of_second, out=of_first), limits[part]).sign_()
-                missed.mul_(to_total[part, None] / 2)
-                torch.mul(missed, nearer, out=of_second)
-                slopes.index_add_(0, first[part], missed + of_second)
-                slopes.index_add_(0, second[part], missed.sub_(of_second))
+
+            def formula(*inputs: Tensor) -> Tensor:
+                return _swapped_plain(data, limits, first, second, *inputs)[0]
+
+            return None, None, None, None, *by_formula(formula, (rows, references), needs, to_total)
+        gradients, weight = ctx.gradients, to_total[0] if len(to_total) else 0.0
+        if bool((to_total != weight).any()):  # no plain mean
+            _, _, gradients = _one_pass(data, limits, first, second, rows, references, to_total, needs)
+            weight = 1.0
+        return None, None, None, None, *(None if g is None else g * (weight / 2) for g in gradients)
+
+
+def _one_pass(
+    data: Data,
+    limits: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rows: Tensor,
+    references: Tensor | None,
+    weights: Tensor | None,
+    needs: Sequence[bool],
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
+    """(P,) what lies above each limit, and how many; twice the gradients of the weighted sums, weights 1 with None."""
+    over, count = torch.zeros_like(limits), torch.zeros_like(limits)
+    given = (rows, None, needs) if references is None else (references, rows, needs[::-1])
+    gradients = Gradients(*given)
+    for block in _beside_all_rows(data, rows, references):
+        slopes = torch.zeros_like(block.sim.T)
+        for part in _parts(block, limits):
+            of_first, of_second = (block.sim.T.index_select(0, ends[part]) for ends in (first, second))
+            nearer = torch.sub(of_first, of_second).sign_()  # equals share
+            missed = _excess_(torch.maximum(of_first, of_second, out=of_first), limits[part])
+            over[part] += missed.sum(1)
+            count[part] += missed.sign_().sum(1)
+            if not any(needs):
+                continue
+            if weights is not None:
+                missed *= weights[part, None]
+            torch.mul(missed, nearer, out=of_second)
+            slopes.index_add_(0, first[part], torch.add(missed, of_second, out=nearer))
+            slopes.index_add_(0, second[part], missed.sub_(of_second))
+        if any(needs):
             block.sim.copy_(slopes.T)
             gradients.add_(block.at, block.slopes_())
-        if own:
-            return None, None, None, None, gradients.to_anchors, None
-        return None, None, None, None, gradients.to_others, gradients.to_anchors
+    found = gradients.to_anchors, gradients.to_others
+    return over, count, found if references is None else found[::-1]
 
 
 def _beside_all_rows(data: Data, rows: Tensor, references: Tensor | None) -> Iterator[Block]:
@@ -275,8 +296,11 @@ class _Quadruplets(torch.autograd.Function):
         limits, valid, rows, references = ctx.saved_tensors
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():  # second derivatives are wanted
-            total, _ = _quadruplets_plain(data, limits, valid, rows, references)
-            return None, None, None, None, *again((total,), (to_total,), (rows, references), needs)
+
+            def formula(*inputs: Tensor) -> Tensor:
+                return _quadruplets_plain(data, limits, valid, *inputs)[0]
+
+            return None, None, None, None, *by_formula(formula, (rows, references), needs, to_total)
         weights = to_total.flatten()[thresholds.place]
         of_passed = F.pad(weights.cumsum(0), (1, 0))
         of_keys = F.pad(weights[thresholds.rank].cumsum(0), (1, 0))

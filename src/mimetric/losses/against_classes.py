@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_rows
-from ..core.class_sums import ClassSums
-from ..core.class_terms import shifted_cosine
+from ..core.class_sums import ClassSums, Softmax
+from ..core.class_terms import NearestCenters, SoftCenters, cosine_and_sine, shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_takes_no, pair_sums
-from ..core.reduce import FINITE, Near, log_add_to
+from ..core.reduce import FINITE, Near
 from ..core.similarity import full_precision, normalized
 from ..core.terms import FullPrecision, Term
 
@@ -52,15 +51,13 @@ class AgainstClasses:
 
     def own_weight(self) -> Tensor:
         """(n, d) the weight of each row's class, where a class has one; any for an unlabelled row."""
-        return self.weight[self.labels.clamp(0, len(self.weight) - 1)]
+        return self.weight.index_select(0, self.labels.clamp(0, len(self.weight) - 1))
 
-    def number(self, given: Number) -> Tensor:
-        """An option as a tensor like the rows, with its gradient if it is one."""
-        return given.to(self.rows) if isinstance(given, Tensor) else self.rows.new_full((), given)
-
-    def of_rows(self, margin: Number) -> Tensor:
-        """A margin of all rows () or, from one for each class, of each row (n,); an unlabelled one takes any."""
-        margin = self.number(margin)
+    def of_rows(self, margin: Number) -> Number:
+        """A margin of all rows, a number or (); of each row (n,) where classes have one each."""
+        if not isinstance(margin, Tensor):
+            return margin
+        margin = margin.to(self.rows)
         if margin.ndim == 0:
             return margin
         classes = len(self.weight) // self.centers
@@ -73,48 +70,48 @@ class AgainstClasses:
 
     def softmax(
         self,
-        logit: Callable[[Tensor, Tensor], Tensor],
-        margin: Tensor,
+        logit: Callable[..., Tensor],
+        margin: Number,
         scale: Number,
         *,
         penalty: Tensor | None = None,
+        chosen: NearestCenters | SoftCenters | None = None,
     ) -> ClassSums:
         """A softmax over cosines times a scale, in which the own class has a logit of its own.
 
         Args:
             logit: `logit(cosine, margin)` of the own class, not yet scaled.
-            margin: () or (n,).
+            margin: a number, () or (n,).
             scale: a number > 0, or a tensor ().
             penalty: () or (n,), added to the tightness of every labelled row.
+            chosen: what becomes of the similarities to the centers of a class.
         """
-        scale, tensors = self._numbers(scale, margin, penalty)
+        sides, tensors, scale = self._sides(logit, margin, scale, penalty)
         return ClassSums(
-            self.where, self.rows, self.labels, self.weight, partial(_margin_softmax, logit), self.pairing, tensors,
-            scale=scale,
+            self.where, self.rows, self.labels, self.weight, sides, self.pairing, tensors,
+            scale=scale, centers=chosen,
         )  # fmt: skip
 
     def softmax_of(
         self,
         push: Term,
         own: Callable[[Near], Tensor],
-        logit: Callable[[Tensor, Tensor], Tensor],
-        margin: Tensor,
+        logit: Callable[..., Tensor],
+        margin: Number,
         scale: Number,
-        *,
-        penalty: Tensor | None = None,
     ) -> PairSums:
-        """The same where a class is more than a similarity.
+        """The same where another class is more than a similarity.
 
         Args:
             push: what the other classes add.
-            own: the scaled similarity (k,) of the own class, from those of its centers.
-            logit, margin, scale, penalty: as in :meth:`softmax`.
+            own: the scaled similarity (k,) of the own class.
+            logit, margin, scale: as in :meth:`softmax`.
         """
-        scale, tensors = self._numbers(scale, margin, penalty)
+        sides_of, tensors, scale = self._sides(logit, margin, scale, None)
 
         def sides(near: Near, far: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
             here = near.count > 0
-            tightness, contrast = _margin_softmax(logit, torch.where(here, own(near), 0), far, *tensors)
+            tightness, contrast = sides_of(torch.where(here, own(near), 0), far, *tensors)
             return torch.where(here, tightness, 0), torch.where(here, contrast, 0)
 
         return pair_sums(
@@ -123,27 +120,23 @@ class AgainstClasses:
             per_class=self.centers, pairing=self.pairing,
         )  # fmt: skip
 
-    def _numbers(
-        self, scale: Number, margin: Tensor, penalty: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The scale, and what the sides take."""
-        if not isinstance(scale, Tensor):
+    def _sides(
+        self, logit: Callable[..., Tensor], margin: Number, scale: Number, penalty: Tensor | None
+    ) -> tuple[Softmax, tuple[Tensor, ...], Number]:
+        """Sides of such a softmax, what they take beside, and the scale."""
+        if isinstance(scale, Tensor):
+            scale = scale.to(self.rows)
+        else:
             check_positive(self.where, scale=scale)
-        scale = self.number(scale)
-        return scale, (margin, scale) if penalty is None else (margin, scale, penalty)
 
+        def ours(own: Tensor, *tensors: Tensor) -> Tensor:
+            left = iter(tensors)
+            m, s = (next(left) if isinstance(each, Tensor) else each for each in (margin, scale))
+            return s * logit(own / s, m)
 
-def _margin_softmax(
-    logit: Callable[[Tensor, Tensor], Tensor],
-    own: Tensor,
-    rest: Tensor,
-    margin: Tensor,
-    scale: Tensor,
-    penalty: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Tightness and contrast from the scaled similarity of the own class, and the log-sum of the others."""
-    ours = scale * logit(own / scale, margin)
-    return -ours if penalty is None else penalty - ours, log_add_to(ours, rest)
+        given = (margin, scale, penalty)
+        tensors = tuple(each for each in given if isinstance(each, Tensor))
+        return Softmax(ours, penalized=penalty is not None), tensors, scale
 
 
 def against_classes(
@@ -162,17 +155,18 @@ def against_classes(
     return AgainstClasses(where, full_precision(rows), labels, full_precision(weight), centers, pairing)
 
 
-def angular_logit(cosine: Tensor, margin: Tensor, beyond: Beyond) -> Tensor:
+def angular_logit(cosine: Tensor, margin: Number, beyond: Beyond) -> Tensor:
     """cos(θ + m), and what is chosen in its place past π."""
     shifted = shifted_cosine(cosine, margin)
     if beyond == "cosine":
         return shifted
     if beyond == "easy":
         return torch.where(cosine > 0, shifted, cosine)
-    return torch.where(cosine > -margin.cos(), shifted, cosine - margin * margin.sin())
+    of_cosine, of_sine = cosine_and_sine(margin)
+    return torch.where(cosine > -of_cosine, shifted, cosine - margin * of_sine)
 
 
-def straight_through(logit: Callable[[Tensor, Tensor], Tensor], cosine: Tensor, margin: Tensor) -> Tensor:
+def straight_through(logit: Callable[..., Tensor], cosine: Tensor, margin: Number) -> Tensor:
     """The logit, with the gradient of the cosine."""
     return cosine + (logit(cosine, margin) - cosine).detach()
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_classes, check_not_negative, check_positive
+from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_pairs_apart, pair_loss, pair_sums
-from ..core.passes import near_and_far
 from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near
 from ..core.similarity import NegativeRoot, lift
-from ..core.terms import Counted, FullPrecision, Hinge, RootHinge, SquaredHinge, Total
+from ..core.terms import Hinge, RootHinge, SquaredHinge
 
 _LEAST_REACH = 1e-6  # anchors are divided by their reach
 
@@ -82,20 +82,23 @@ def margin_loss(
     # The root comes after the product, so a boundary there is no column: distances are taken in units of it.
     with torch.autocast(rows.device.type, enabled=False):
         squared = lift("negative_squared_euclidean", rows, others)
-    in_units = squared.anchors / _reach(of_anchors, margin)[:, None].square()
+    in_units = squared.anchors / _reach(of_anchors, margin) ** 2
 
-    def sides(near: Near, far: Mean, boundary: Tensor) -> tuple[Mean, Mean]:
+    def sides(near: Near, far: Mean, boundary: Tensor | float = of_anchors) -> tuple[Mean, Mean]:
         reach = _reach(boundary, margin)
-        pull = (margin - boundary[:, None] - reach[:, None] * NegativeRoot().plain(near.sim)).clamp(min=0)
+        pull = (margin - boundary - reach * NegativeRoot().plain(near.sim)).clamp(min=0)
         active, negatives = far.count.unbind(1)
         count = negatives * near.sum((pull.detach() > 0).to(pull.dtype)) + near.count * active
-        regularizer = torch.where(count > 0, nu * boundary * near.count * negatives, 0)
-        tightness = negatives * near.sum(pull) + regularizer
-        return Mean(tightness, count), Mean(near.count * reach * far.total, count)
+        tightness = negatives * near.sum(pull)
+        if nu:
+            regularizer = nu * boundary * (near.count * negatives)[:, None]
+            tightness = tightness + torch.where(count > 0, regularizer[:, 0], 0)
+        return Mean(tightness, count), Mean((reach * (near.count * far.total)[:, None])[:, 0], count)
 
     return pair_sums(
         where, in_units, labels, squared.references, other_labels,
-        push=RootHinge(), sides=sides, tensors=(of_anchors,), rows=(rows, others), pairing=pairing,
+        push=RootHinge(), sides=sides, tensors=(of_anchors,) if isinstance(of_anchors, Tensor) else (),
+        rows=(rows, others), pairing=pairing,
     )  # fmt: skip
 
 
@@ -232,7 +235,7 @@ def intra_pair_variance_loss(
         InputError: shapes disagree, labels are not integers, a slack is negative, or another similarity or a
             mining is asked.
 
-    Reference: Yu and Tao, ICCV 2019.  It passes over the pairs three times, once for each mean.
+    Reference: Yu and Tao, ICCV 2019.
 
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
     >>> intra_pair_variance_loss(x, torch.tensor([0, 0, 1]))
@@ -244,30 +247,18 @@ def intra_pair_variance_loss(
             raise InputError(f"{where}: {name} must be >= 0, got {slack}")
     if pairing.similarity not in (None, "cosine", "dot"):
         raise InputError(f"{where}: the similarity must be cosine or dot, got {pairing.similarity!r}")
-    if pairing.mining is not None:
-        raise InputError(
-            f"{where}: takes no mining, its means are over all pairs; leave it out of the pairing"
-        )
-    rows, labels, others, other_labels, pairing = check_pairs_apart(
-        where, embeddings, labels, references, reference_labels, pairing
-    )
 
-    def sides(near: Near, far: Mean, floor: Tensor, ceiling: Tensor) -> tuple[Mean, Mean]:
-        short = (floor - ceiling - near.sim).clamp(min=0)  # similarities come less the ceiling
-        return Mean(near.sum(short.square()), near.count), far
+    def parts(data: Data) -> Parts:
+        ceiling = (1 + negative_slack) * data.mean_of_negatives()
+        near, far, _ = data.near_and_far(OneSum(SquaredHinge()), shift=ceiling)
+        positive = near.sum(near.sim).sum() / near.count.sum().clamp(min=1) + ceiling
+        short = ((1 - positive_slack) * positive - ceiling - near.sim).clamp(min=0)
+        return [(Mean(near.sum(short * short), near.count), Mean(far, data.negatives))]
 
-    pairs = pair_sums(
-        where, rows, labels, others, other_labels,
-        push=FullPrecision(Counted(SquaredHinge())), sides=sides, pairing=pairing,
+    return coupled_sums(
+        where, embeddings, labels, references, reference_labels,
+        parts=parts, scale=inf, graded=True, pairing=pairing,
     )  # fmt: skip
-    positive, negative = _means(pairs)
-    floor, ceiling = (1 - positive_slack) * positive, (1 + negative_slack) * negative
-    return replace(
-        pairs,
-        embeddings=torch.cat((rows, -ceiling.expand(len(rows), 1)), dim=1),
-        references=torch.cat((others, torch.ones_like(others[:, :1])), dim=1),
-        tensors=(floor, ceiling),
-    )
 
 
 class IntraPairVarianceLoss(Objective):
@@ -281,29 +272,22 @@ class IntraPairVarianceLoss(Objective):
         super().__init__(positive_slack=positive_slack, negative_slack=negative_slack, pairing=pairing)
 
 
-def _of_anchors(where: str, rows: Tensor, labels: Tensor | None, boundary: float | Tensor) -> Tensor:
-    """(n,) the boundary of each anchor's class; an unlabelled one takes any, having no positives."""
+def _of_anchors(where: str, rows: Tensor, labels: Tensor | None, boundary: float | Tensor) -> Tensor | float:
+    """(n, 1) the boundary of each anchor's class, or a number; an unlabelled one takes any, having no positives."""
     if not isinstance(boundary, Tensor):
-        return rows.new_full((len(rows),), boundary)
+        return boundary
     each = boundary.to(rows)
     if each.ndim == 0:
-        return each.expand(len(rows))
+        return each.expand(len(rows), 1)
     if each.ndim != 1 or labels is None or labels.ndim != 1:
         raise InputError(
             f"{where}: boundary must be a number, or (classes,) beside class ids for labels, got {tuple(each.shape)}"
         )
     check_classes(where, labels, len(each))
-    return each[labels.clamp(0, len(each) - 1)]
+    return each[labels.clamp(0, len(each) - 1), None]
 
 
-def _reach(boundary: Tensor, margin: float) -> Tensor:
+def _reach(boundary: Tensor | float, margin: float) -> Tensor | float:
     """The distance from which a negative costs nothing."""
-    return (boundary + margin).clamp(min=_LEAST_REACH)
-
-
-def _means(pairs: PairSums) -> tuple[Tensor, Tensor]:
-    """The mean similarity of all positive pairs, and of all negative ones; 0 over none."""
-    problem, rows, others = pairs.problem((1.0, 1.0))
-    with torch.autocast(rows.device.type, enabled=False):
-        near, far, count = near_and_far(problem, OneSum(Counted(Total())), rows, others, plain=False)
-    return near.sum(near.sim).sum() / near.count.sum().clamp(min=1), far.sum() / count.sum().clamp(min=1)
+    reach = boundary + margin
+    return reach.clamp(min=_LEAST_REACH) if isinstance(reach, Tensor) else max(reach, _LEAST_REACH)

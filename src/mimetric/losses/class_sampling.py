@@ -43,9 +43,12 @@ def sample_classes(
     labels = as_tensor("sample_classes", "labels", labels)
     known = labels != UNLABELLED
     check_classes("sample_classes", labels, num_classes)
+    count = min(num_classes, max(count, len(labels)))
+    if count == num_classes:
+        return torch.arange(num_classes, device=labels.device), labels
     rank = torch.rand(num_classes, device=labels.device, generator=generator)
     rank = rank.index_add(0, labels.clamp(min=0), known.to(rank.dtype))  # above all that has no row
-    chosen = rank.topk(min(num_classes, max(count, len(labels)))).indices.sort().values
+    chosen = rank.topk(count).indices.sort().values
     return chosen, torch.where(known, torch.searchsorted(chosen, labels), labels)
 
 
@@ -92,8 +95,10 @@ class SampledClasses(nn.Module):
         if not self.training:
             return cast(Tensor, self.objective(embeddings, labels))
         embeddings, labels = check_batch("SampledClasses", embeddings, labels)
-        count = round(self.share * self._num_classes)
-        chosen, places = sample_classes(labels, self._num_classes, max(1, count))
+        count = max(1, round(self.share * self._num_classes), len(labels))
+        if count >= self._num_classes and not self.sparse:
+            return cast(Tensor, self.objective(embeddings, labels))
+        chosen, places = sample_classes(labels, self._num_classes, count)
         cut = {
             name: self._rows(value, chosen)
             for name, value in self.objective.named_parameters()
@@ -107,4 +112,4 @@ class SampledClasses(nn.Module):
     def _rows(self, weight: Tensor, chosen: Tensor) -> Tensor:
         if weight.ndim == 2 and self.sparse:
             return F.embedding(chosen, weight, sparse=True)
-        return weight[chosen]
+        return weight.index_select(0, chosen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
@@ -53,6 +52,7 @@ def supcon_loss(
     Reference: Khosla et al., NeurIPS 2020, arXiv:2004.11362, equations 2 and 3. Their code multiplies by
     temperature / 0.07.
 
+    >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
     >>> supcon_loss(x, torch.tensor([0, 0, 1]), temperature=1.0)
     tensor(0.5625)
@@ -62,12 +62,11 @@ def supcon_loss(
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature
-        some = near.count > 0
         among = near.logsumexp(z)
-        contrast = torch.where(some, log_add_to(among, far), 0)
+        contrast = near.some(log_add_to(among, far))
         if form == "outside":
             return -near.mean(z), contrast
-        return torch.where(some, torch.where(some, near.count, 1).log() - among, 0), contrast
+        return near.some(near.count.log() - among), contrast
 
     return pair_sums(
         "supcon_loss", embeddings, labels, references, reference_labels,
@@ -132,6 +131,7 @@ def nt_xent_loss(
     Reference: Chen et al., ICML 2020, arXiv:2002.05709 (two views); van den Oord et al., arXiv:1807.03748
     (InfoNCE); Sohn, NeurIPS 2016, for one softmax per positive.
 
+    >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
     >>> nt_xent_loss(x, torch.tensor([0, 0, 1]), temperature=1.0)
     tensor(0.5625)
@@ -152,7 +152,7 @@ def nt_xent_loss(
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
         z = near.sim / temperature
         if denominator == "all":
-            return -near.mean(z), torch.where(near.count > 0, log_add_to(near.logsumexp(z), far), 0)
+            return -near.mean(z), near.some(log_add_to(near.logsumexp(z), far))
         return -near.mean(z), near.mean(log_add_to_each(z, far))
 
     return pair_sums(
@@ -212,6 +212,7 @@ def snca_loss(
 
     Reference: Wu et al., ECCV 2018, arXiv:1808.04699.
 
+    >>> import torch
     >>> x = torch.tensor([[1., 0.], [0.6, 0.8], [0.8, 0.6]])
     >>> snca_loss(x, torch.tensor([0, 0, 1]), temperature=1.0)
     tensor(0.5625)
@@ -219,9 +220,8 @@ def snca_loss(
     check_positive("snca_loss", temperature=temperature)
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        some = near.count > 0
         among = near.logsumexp(near.sim / temperature)
-        return torch.where(some, -among, 0), torch.where(some, log_add_to(among, far), 0)
+        return near.some(-among), near.some(log_add_to(among, far))
 
     return pair_sums(
         "snca_loss", embeddings, labels, references, reference_labels,

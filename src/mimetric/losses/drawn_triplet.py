@@ -8,8 +8,7 @@ from ..core.checks import check_positive, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
-from ..core.triplets import DrawnTriplets
-from .triplet import over_triplets
+from ..core.triplets import DrawnTriplets, over_triplets
 
 
 @pair_loss

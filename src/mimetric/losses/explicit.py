@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_positive, check_rows
+from ..core.diagonal import partner_cross_entropy, suits
 from ..core.errors import InputError
 from ..core.guided import GuidedMining
 from ..core.objective import Bound
 from ..core.pairs import Pairing
-from ..core.similarity import full_precision, normalized
+from ..core.similarity import full_precision, in_one_type, normalized
 from .contrast import nt_xent_loss
 
 
@@ -42,20 +43,10 @@ def explicit_pairs(
     >>> nt_xent_loss(*data, temperature=1.0)
     tensor(1.0388)
     """
-    return _explicit("explicit_pairs", anchors, positives, negatives)
-
-
-def _explicit(
-    where: str, anchors: Any, positives: Any, negatives: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    anchors, positives, negatives = _checked(where, anchors, positives, negatives)
+    anchors, positives, negatives = _checked("explicit_pairs", anchors, positives, negatives)
     ids = torch.arange(len(anchors), device=anchors.device)
-    return (
-        anchors,
-        ids,
-        torch.cat((positives, negatives)),
-        torch.cat((ids, ids.new_full((len(negatives),), -1))),
-    )
+    nobody = ids.new_full((len(negatives),), -1)
+    return anchors, ids, torch.cat((positives, negatives)), torch.cat((ids, nobody))
 
 
 def _checked(where: str, anchors: Any, positives: Any, negatives: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,7 +113,11 @@ def multiple_negatives_ranking_loss(
     where = "multiple_negatives_ranking_loss"
     check_positive(where, scale=scale)
     check_choice(where, "direction", direction, ("forward", "both"))
-    x, ids, references, reference_ids = _explicit(where, anchors, positives, negatives)
+    x, own, others = _checked(where, anchors, positives, negatives)
+    rows = in_one_type(x, own if negatives is None else torch.cat((own, others)))
+    if suits(*rows, scale):
+        return partner_cross_entropy(*rows, scale, both=direction == "both")
+    x, ids, references, reference_ids = explicit_pairs(x, own, others)
     forward = nt_xent_loss(x, ids, references, reference_ids, temperature=1 / scale)
     if direction == "forward":
         return forward

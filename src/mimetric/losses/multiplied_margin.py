@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import cos, pi
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..core.class_sums import ClassSums
+from ..core.class_sums import ClassSums, Softmax
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, pair_loss
-from ..core.reduce import log_add_to
-from ..core.similarity import normalized
 from .against_classes import AgainstClasses, Number, against_classes, class_weights
 
 
@@ -60,7 +57,10 @@ def large_margin_softmax_loss(
     tensor(0.4627)
     """
     batch = against_classes("large_margin_softmax_loss", embeddings, labels, weight, pairing)
-    return _multiplied_softmax(batch, margin, lam)
+    lengths = torch.linalg.vector_norm(batch.rows, dim=1) * torch.linalg.vector_norm(
+        batch.own_weight(), dim=1
+    )
+    return _multiplied_softmax(batch, lengths, margin, lam)
 
 
 class LargeMarginSoftmaxLoss(Objective):
@@ -111,7 +111,8 @@ def sphereface_loss(
     tensor(0.5380)
     """
     batch = against_classes("sphereface_loss", embeddings, labels, weight, pairing)
-    return _multiplied_softmax(replace(batch, weight=normalized(batch.weight)), margin, lam)
+    lengths = torch.linalg.vector_norm(batch.rows, dim=1)
+    return _multiplied_softmax(batch, lengths, margin, lam, unit_weight=True)
 
 
 class SphereFaceLoss(Objective):
@@ -132,23 +133,24 @@ class SphereFaceLoss(Objective):
         self.weight = class_weights(num_classes, width)
 
 
-def _multiplied_softmax(batch: AgainstClasses, margin: int, lam: Number) -> ClassSums:
-    """A softmax over dot products, the own class's angle multiplied."""
+def _multiplied_softmax(
+    batch: AgainstClasses, lengths: Tensor, margin: int, lam: Number, *, unit_weight: bool = False
+) -> ClassSums:
+    """A softmax over dot products, the own class's angle multiplied; of lengths (n,) of row times own class weight."""
     if margin < 1 or margin != int(margin):
         raise InputError(f"{batch.where}: margin must be a whole number >= 1, got {margin}")
     if not isinstance(lam, Tensor) and not lam >= 0:
         raise InputError(f"{batch.where}: lam must be >= 0, got {lam}")
-    plain = batch.number(lam).detach()
-    lengths = torch.linalg.vector_norm(batch.rows, dim=1) * torch.linalg.vector_norm(
-        batch.own_weight(), dim=1
-    )
+    plain = lam.detach().to(batch.rows) if isinstance(lam, Tensor) else lam
 
-    def sides(own: Tensor, rest: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    def ours(own: Tensor, length: Tensor) -> Tensor:
         cosine = own / torch.where(length > 0, length, 1)
-        ours = length * (plain * cosine + _multiplied(cosine, int(margin))) / (1 + plain)
-        return -ours, log_add_to(ours, rest)
+        return length * (plain * cosine + _multiplied(cosine, int(margin))) / (1 + plain)
 
-    return ClassSums(batch.where, batch.rows, batch.labels, batch.weight, sides, batch.pairing, (lengths,))
+    return ClassSums(
+        batch.where, batch.rows, batch.labels, batch.weight, Softmax(ours), batch.pairing, (lengths,),
+        unit_weight=unit_weight,
+    )  # fmt: skip
 
 
 def _multiplied(cosine: Tensor, margin: int) -> Tensor:

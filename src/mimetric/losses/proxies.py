@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
-from ..core.class_sums import ClassSums
+from ..core.class_logits import Kind, log_sums
+from ..core.class_sums import ClassSums, Deferred, RowCosts, Softmax, asks_for_more
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
-from ..core.reduce import Mean, Near, log_add_to
-from ..core.terms import LogSumExp
+from ..core.pairs import Described, Pairing, average_of, check_takes_no, pair_loss, pair_sums
+from ..core.reduce import Mean, Near
+from ..core.similarity import in_one_type
+from ..core.terms import SAFE_EXPONENT, LogSumExp
 from .against_classes import Number, against_classes, class_weights, learn
 
 
@@ -66,15 +69,15 @@ def proxy_nca_loss(
     if not isinstance(temperature, Tensor):
         check_positive(where, temperature=temperature)
     batch = against_classes(where, embeddings, labels, weight, pairing)
-    scale = 2 / batch.number(temperature)
+    scale = 2 / (temperature.to(batch.rows) if isinstance(temperature, Tensor) else temperature)
 
-    def sides(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        if denominator == "all":
-            return -own, log_add_to(own, rest)
-        others = rest != -torch.inf
-        return torch.where(others, -own, 0), torch.where(others, rest, 0)
-
+    sides = Softmax() if denominator == "all" else _without_own
     return ClassSums(where, batch.rows, batch.labels, batch.weight, sides, pairing, scale=scale)
+
+
+def _without_own(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    others = rest != -torch.inf
+    return torch.where(others, -own, 0), torch.where(others, rest, 0)
 
 
 class ProxyNCALoss(Objective):
@@ -105,7 +108,7 @@ def proxy_anchor_loss(
     margin: float = 0.1,
     alpha: float = 32.0,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> Described:
     r"""Proxy-Anchor: each proxy looks at all rows of the batch, the hardest counting most.
 
     .. math::
@@ -137,18 +140,42 @@ def proxy_anchor_loss(
     where = "proxy_anchor_loss"
     check_positive(where, alpha=alpha)
     check_takes_no(where, pairing, "related")
-    embeddings, labels = check_batch(where, embeddings, labels)
+    rows, labels = check_batch(where, embeddings, labels)
     weight = check_rows(where, "weight", weight)
     check_classes(where, labels, len(weight))
+    if (
+        alpha * (1 + abs(margin)) <= SAFE_EXPONENT
+        and pairing.similarity in (None, "cosine")
+        and weight.shape[1] == rows.shape[1]
+        and not torch.is_autocast_enabled(rows.device.type)
+        and not asks_for_more(pairing, rows, weight)
+    ):
+        return Deferred(partial(_of_sums, where, *in_one_type(rows, weight), labels, margin, alpha, pairing))
 
     def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
         pull = F.softplus(near.logsumexp(-alpha * (near.sim - margin)))
         return Mean(pull, (near.count > 0).to(pull.dtype)), Mean(F.softplus(far), torch.ones_like(far))
 
     return pair_sums(
-        where, weight, torch.arange(len(weight), device=weight.device), embeddings, labels,
+        where, weight, torch.arange(len(weight), device=weight.device), rows, labels,
         push=LogSumExp(alpha, -margin), sides=sides, pairing=pairing,
     )  # fmt: skip
+
+
+def _of_sums(
+    where: str, rows: Tensor, weight: Tensor, labels: Tensor, margin: float, alpha: float, pairing: Pairing
+) -> RowCosts:
+    """Proxy-Anchor where no exponent is large: a row is a positive of one proxy, so its term goes into one sum."""
+    own, far = log_sums(rows, labels, weight, Kind(alpha, unit_rows=True, unit_weight=True, over_rows=True))
+    known = labels >= 0
+    place = labels.clamp(0, len(weight) - 1)
+    near = own.new_zeros(len(weight)).index_add(
+        0, place, torch.where(known, alpha * margin - own, -torch.inf).exp()
+    )
+    present = own.new_zeros(len(weight)).index_add(0, place, known.to(own.dtype)).clamp(max=1)
+    push = F.softplus(far + alpha * margin, threshold=50)
+    sides = Mean(near.log1p(), present), Mean(push, torch.ones_like(push))
+    return RowCosts(where, sides, None, average_of(where, pairing, weight))
 
 
 class ProxyAnchorLoss(Objective):

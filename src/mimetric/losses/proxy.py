@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_references, check_rows
-from ..core.class_sums import ClassSums
+from ..core.class_sums import ClassSums, Softmax
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Described, Pairing, PairSums, pair_loss, pair_sums
-from ..core.reduce import Near, log_add, log_add_to
+from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, in_one_type
 from ..core.terms import LogSumExp
 
@@ -62,11 +62,11 @@ def cross_entropy_loss(
     embeddings, labels = check_batch(where, embeddings, labels)
     rows, weight, bias = _classifier(where, embeddings, labels, weight, bias, pairing)
     if not label_smoothing:
-        return ClassSums(where, rows, labels, weight, _softmax, pairing, bias=bias, rounded=True)
+        return ClassSums(where, rows, labels, weight, Softmax(), pairing, bias=bias, rounded=True)
     average = rows @ weight.mean(0) + (0 if bias is None else bias.mean())
 
     def smooth(own: Tensor, rest: Tensor, average: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = _softmax(own, rest)
+        tightness, contrast = Softmax()(own, rest)
         return (1 - label_smoothing) * tightness - label_smoothing * average, contrast
 
     return ClassSums(where, rows, labels, weight, smooth, pairing, (average,), bias=bias, rounded=True)
@@ -138,13 +138,9 @@ def center_loss(
             f"got {tuple(centers.shape)}"
         )
     # An unlabelled row takes any center here; the sides leave it out.
-    apart = rows - full_precision(centers)[labels.clamp(0, len(weight) - 1)]
+    apart = rows - full_precision(centers).index_select(0, labels.clamp(0, len(weight) - 1))
     distance = center_weight / 2 * apart.square().sum(1)
-
-    def sides(own: Tensor, rest: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = _softmax(own, rest)
-        return distance, tightness + contrast
-
+    sides = Softmax(penalized=True, apart=True)
     return ClassSums(where, rows, labels, weight, sides, pairing, (distance,), bias=bias, rounded=True)
 
 
@@ -195,9 +191,15 @@ def normalized_softmax_loss(
     embeddings, labels = check_batch(where, embeddings, labels)
     rows, weight = _with_weights(where, embeddings, labels, weight)
     if pairing.similarity in (None, "cosine"):
-        scale = rows.new_full((), 1 / temperature)
         return ClassSums(
-            where, rows, labels, weight, _softmax, pairing, scale=scale, rounded=temperature >= 0.05
+            where,
+            rows,
+            labels,
+            weight,
+            Softmax(),
+            pairing,
+            scale=1 / temperature,
+            rounded=temperature >= 0.05,
         )
     return pair_sums(
         where, rows, labels, weight, torch.arange(len(weight), device=weight.device), per_class=1,
@@ -265,7 +267,7 @@ def spce_loss(
         place = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
         place = torch.where(classes[place] == labels, place, -1)
         rows, sums = in_one_type(embeddings, sums)
-        return ClassSums("spce_loss", rows, place, sums, _softmax, pairing, rounded=True)
+        return ClassSums("spce_loss", rows, place, sums, Softmax(), pairing, rounded=True)
     return pair_sums(
         "spce_loss", embeddings, labels, sums, classes,
         push=LogSumExp(1.0), sides=_softmax_of_pairs(1.0), similarity="dot", pairing=pairing,
@@ -370,16 +372,11 @@ def _with_weights(where: str, embeddings: Tensor, labels: Tensor, weight: Any) -
     return in_one_type(embeddings, weight)
 
 
-def _softmax(own: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """Sides of a softmax."""
-    return -own, log_add_to(own, rest)
-
-
 def _softmax_of_pairs(temperature: float) -> Any:
     """The same from one positive of an anchor at most; nothing for an anchor without."""
 
     def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        tightness, contrast = _softmax(near.sum(near.sim) / temperature, far)
+        tightness, contrast = Softmax()(near.sum(near.sim) / temperature, far)
         return tightness, torch.where(near.count > 0, contrast, 0)
 
     return sides

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import sqrt
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import as_tensor, check_positive, check_rows
+from ..core.derivatives import by_formula
 from ..core.errors import InputError
 from ..core.objective import Bound
-from ..core.similarity import full_precision, normalized
+from ..core.paired import cosines
+from ..core.similarity import full_precision
 
 # None of these is in the catalog of `compare`, nor on the pair engine: what they take is a list of pairs with
 # scores, not labels, and they compare n numbers.
@@ -45,7 +48,7 @@ def cosent_loss(first: Any, second: Any, scores: Any, *, scale: float = 20.0) ->
     where = "cosent_loss"
     check_positive(where, scale=scale)
     first, second = _pairs(where, first, second)
-    return _in_order(scale * (first * second).sum(1), _gold(where, scores, first))
+    return _in_order(scale * cosines(first, second), _gold(where, scores, first))
 
 
 class CoSENTLoss(Bound):
@@ -92,11 +95,12 @@ def angle_loss(first: Any, second: Any, scores: Any, *, scale: float = 20.0) -> 
     where = "angle_loss"
     check_positive(where, scale=scale)
     first, second = _pairs(where, first, second)
-    real, imaginary = F.pad(second, (0, second.shape[1] % 2)).chunk(2, dim=1)
-    # Of (a + ib)(c - id) real and imaginary part together are a (c - d) + b (c + d).
+    if first.shape[1] % 2:
+        first, second = (F.pad(rows, (0, 1)) for rows in (first, second))
+    real, imaginary = second.chunk(2, dim=1)
+    # Of (a + ib)(c - id) real and imaginary part together are a (c - d) + b (c + d), rows sqrt(2) as long.
     turned = torch.cat((real - imaginary, real + imaginary), 1)
-    delta = (F.pad(first, (0, first.shape[1] % 2)) * turned).sum(1).abs()
-    return _in_order(scale * delta, _gold(where, scores, first))
+    return _in_order(scale * sqrt(2) * cosines(first, turned).abs(), _gold(where, scores, first))
 
 
 class AnglELoss(Bound):
@@ -147,7 +151,7 @@ def online_contrastive_loss(first: Any, second: Any, labels: Any, *, margin: flo
         raise InputError(
             f"{where}: labels must be 1 or 0, positive or negative pairs, got {sorted(set(marks.tolist()))}"
         )
-    distance: Tensor = 1 - (first * second).sum(1)
+    distance: Tensor = 1 - cosines(first, second)
     if not len(distance):
         return distance.sum()
     positive, negative = marks == 1, marks == 0
@@ -179,24 +183,60 @@ def _farthest(distance: Tensor, of: Tensor, other: Tensor) -> Tensor:
 
 def _in_order(z: Tensor, scores: Tensor) -> Tensor:
     r""":math:`\log(1 + \sum_{i, j: y_i > y_j} e^{z_j - z_i})`, from sums over all j of a lower score than i."""
-    if not len(z):
-        return z.sum()
-    scores, order = scores.sort()
-    z = z[order]
-    lower = torch.searchsorted(scores, scores)  # how many have a lower score
-    below = z.logcumsumexp(0)[(lower - 1).clamp(min=0)]
-    costs = torch.where(lower > 0, below - z, -torch.inf)
-    return torch.cat((z.new_zeros(1), costs)).logsumexp(0)
+    return cast(Tensor, _OrderCost.apply(z, scores)) if len(z) else z.sum()  # type: ignore[no-untyped-call]
+
+
+class _OrderCost(torch.autograd.Function):
+    """apply(z (n,), scores (n,)) -> scalar; a number costs beside lower scores, and saves beside higher ones."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, scores: Tensor) -> Tensor:
+        in_order, order = scores.sort()
+        given, z = z, z[order]
+        costs = _costs(z, in_order)
+        total = _log_of_one_and(costs)
+        if ctx.needs_input_grad[0]:
+            higher = torch.searchsorted(in_order, in_order, right=True)  # where higher scores begin
+            above = torch.cat(((-z).flip(0).logcumsumexp(0).flip(0), _none(z)))[higher]
+            slopes = (z + above - total).exp_() - (costs - total).exp_()
+            ctx.save_for_backward(given, scores, torch.empty_like(z).scatter_(0, order, slopes))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        z, scores, slopes = ctx.saved_tensors
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            return by_formula(lambda z: _order_cost(z, scores), (z,), (True,), grad)[0], None
+        return slopes * grad, None
+
+
+def _order_cost(z: Tensor, scores: Tensor) -> Tensor:
+    """The formula by autograd."""
+    in_order, order = scores.sort()
+    return _log_of_one_and(_costs(z[order], in_order))
+
+
+def _costs(z: Tensor, scores: Tensor) -> Tensor:
+    """(n,) log of what each costs beside lower scores, of numbers in order of score; -inf beside none."""
+    return torch.cat((_none(z), z.logcumsumexp(0)))[torch.searchsorted(scores, scores)] - z
+
+
+def _log_of_one_and(costs: Tensor) -> Tensor:
+    return torch.cat((costs.new_zeros(1), costs)).logsumexp(0)
+
+
+def _none(z: Tensor) -> Tensor:
+    return z.new_full((1,), -torch.inf)
 
 
 def _pairs(where: str, first: Any, second: Any) -> tuple[Tensor, Tensor]:
-    """Both rows of each pair, of length 1, in full precision."""
+    """Both rows of each pair, in full precision."""
     first, second = check_rows(where, "first", first), check_rows(where, "second", second)
     if second.shape != first.shape:
         raise InputError(
             f"{where}: second must have shape {tuple(first.shape)} to match first, got {tuple(second.shape)}"
         )
-    return normalized(full_precision(first)), normalized(full_precision(second))
+    return full_precision(first), full_precision(second)
 
 
 def _gold(where: str, scores: Any, rows: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_pairs, check_takes_no, pair_loss, pair_sums
 from ..core.pushes import OneSum
-from ..core.reduce import Mean, Near, log_add
+from ..core.reduce import Mean, Near, log_add, log_add_to
 from ..core.terms import FullPrecision, Hardest, LogSumExp, Term
 from ..core.triplets import HardestBelow, SoftTriplets
 
@@ -289,4 +289,4 @@ def _softmax_of_two(near: Tensor, far: Tensor) -> tuple[Mean, Mean]:
     both = (near.abs() != torch.inf) & (far != -torch.inf)  # NaN counts, and shows
     near, far = torch.where(both, near, 0), torch.where(both, far, 0)
     count = both.to(near.dtype)
-    return Mean(-near * count, count), Mean(log_add(near, far) * count, count)
+    return Mean(-near * count, count), Mean(log_add_to(near, far) * count, count)

@@ -6,7 +6,7 @@ To be added to a loss that pulls rows together, as in ``alignment+uniformity`` o
 from __future__ import annotations
 
 from math import log
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from ..core.paired import nearest_other
 from ..core.pairs import Pairing
 from ..core.passes import near_and_far
 from ..core.pushes import OneSum
-from ..core.similarity import full_precision, normalized
+from ..core.similarity import full_precision, normalized, without_autocast
 from ..core.terms import LogSumExp
 
 
@@ -176,7 +176,8 @@ def variance_loss(embeddings: Any, *, target: float = 1.0, epsilon: float = 1e-4
     tensor(0.4950)
     """
     check_positive("variance_loss", target=target, epsilon=epsilon)
-    return variance_cost(_rows("variance_loss", embeddings), target, epsilon)
+    rows = _rows("variance_loss", embeddings)
+    return rows[:0].sum() if len(rows) < 2 else variance_cost(rows.var(0), target, epsilon)
 
 
 class VarianceLoss(Regularizer):
@@ -209,7 +210,8 @@ def covariance_loss(embeddings: Any) -> Tensor:
     >>> covariance_loss(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
     tensor(4.)
     """
-    return covariance_cost(_rows("covariance_loss", embeddings))
+    rows = _rows("covariance_loss", embeddings)
+    return rows[:0].sum() if len(rows) < 2 else covariance_cost(column_covariance(rows))
 
 
 class CovarianceLoss(Regularizer):
@@ -266,21 +268,37 @@ class SpectralDecayLoss(Regularizer):
         super().__init__(epsilon=epsilon)
 
 
-def variance_cost(rows: Tensor, target: float, epsilon: float) -> Tensor:
-    """:func:`variance_loss` of checked rows."""
-    if len(rows) < 2:
-        return rows[:0].sum()
-    return (target - (rows.var(0) + epsilon).sqrt()).relu().mean()
+def variance_cost(variance: Tensor, target: float, epsilon: float) -> Tensor:
+    """:func:`variance_loss`, from the variance (d,) of each column."""
+    return (target - (variance + epsilon).sqrt()).relu().mean()
 
 
-def covariance_cost(rows: Tensor) -> Tensor:
-    """:func:`covariance_loss` of checked rows."""
-    if len(rows) < 2:
-        return rows[:0].sum()
-    centered = rows - rows.mean(0)
-    with torch.autocast(rows.device.type, enabled=False):
-        covariance = centered.T @ centered / (len(rows) - 1)
-    return (covariance - covariance.diagonal().diag()).square().sum() / rows.shape[1]
+def covariance_cost(covariance: Tensor) -> Tensor:
+    """:func:`covariance_loss`, from the covariance (d, d) of columns."""
+    return (covariance - covariance.diagonal().diag()).square().sum() / len(covariance)
+
+
+def column_covariance(rows: Tensor) -> Tensor:
+    """(d, d) of the columns of rows (n, d), n >= 2, over n - 1."""
+    with without_autocast(rows.device):
+        return cast(Tensor, _Covariance.apply(rows))  # type: ignore[no-untyped-call]
+
+
+class _Covariance(torch.autograd.Function):
+    """One product each way: autograd takes three, and an array more for centering."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        centered = rows - rows.mean(0)
+        return centered.T @ centered / (len(rows) - 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        [rows] = ctx.saved_tensors
+        centered = rows - rows.mean(0)
+        found: Tensor = centered @ ((grad + grad.T) / (len(rows) - 1))  # columns of mean 0 already
+        return found
 
 
 def _log_mean_of_others(where: str, rows: Tensor, scale: float) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_not_negative, check_positive
+from ..core.class_sums import ClassSums
 from ..core.class_terms import NearestCenters, SoftCenters
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
-from ..core.reduce import FINITE, Near
+from ..core.pairs import Pairing, pair_loss
 from ..core.similarity import normalized
 from .against_classes import (
     AgainstClasses,
@@ -24,7 +24,6 @@ from .against_classes import (
     angular_logit,
     class_weights,
     learn,
-    nearest,
     straight_through,
 )
 from .weight_regularizers import distance_of_centers
@@ -41,7 +40,7 @@ def soft_triple_loss(
     tau: float = 0.2,
     margin: float = 0.01,
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""SoftTriple: a softmax over classes of several centers, softly chosen, and centers that need not differ.
 
     .. math::
@@ -80,16 +79,10 @@ def soft_triple_loss(
     check_positive(where, gamma=gamma)
     check_not_negative(where, tau=tau)
     batch = against_centers(where, embeddings, labels, "centers", centers, pairing)
-    sharpness = 1 / (gamma * scale)  # of scaled similarities
-
-    def own(near: Near) -> Tensor:
-        chosen = torch.where(near.valid, sharpness * near.sim, FINITE).softmax(1)
-        return near.sum(chosen * near.sim)
-
     by_class = batch.weight.view(-1, batch.centers, batch.weight.shape[1])
-    return batch.softmax_of(
-        SoftCenters(batch.centers, sharpness), own, torch.sub, batch.of_rows(margin), scale,
-        penalty=tau * distance_of_centers(by_class),
+    return batch.softmax(
+        torch.sub, margin, scale, penalty=tau * distance_of_centers(by_class) if tau else None,
+        chosen=SoftCenters(batch.centers, 1 / (gamma * scale)),
     )  # fmt: skip
 
 
@@ -127,7 +120,7 @@ def subcenter_arcface_loss(
     beyond: Beyond = "linear",
     grad: Literal["exact", "straight-through"] = "exact",
     pairing: Pairing = Pairing(),
-) -> PairSums:
+) -> ClassSums:
     r"""Sub-center ArcFace: ArcFace whose classes have several centers, of which the nearest counts.
 
     :func:`arcface_loss` with :math:`\cos \theta_c = \max_k \cos(x, w_{ck})`.  With wrong labels in the data, one center
@@ -153,9 +146,9 @@ def subcenter_arcface_loss(
     check_choice(where, "grad", grad, ("exact", "straight-through"))
     batch = against_centers(where, embeddings, labels, "centers", centers, pairing)
     logit = partial(angular_logit, beyond=beyond)
-    return batch.softmax_of(
-        NearestCenters(batch.centers), nearest,
+    return batch.softmax(
         partial(straight_through, logit) if grad == "straight-through" else logit, batch.of_rows(margin), scale,
+        chosen=NearestCenters(batch.centers),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from ..core.prototypes import prototypes
 from ..core.reduce import Mean, Near
 from ..core.similarity import Similarity, full_precision
 from ..core.terms import Hardest
-from ..core.triplets import TripletHinge
+from ..core.triplets import TripletHinge, over_triplets
 
 _CENTROIDS: Similarity = "negative_squared_euclidean"
 
@@ -267,9 +267,3 @@ def _over_anchors(nearest: Tensor, far: Tensor, margin: float) -> tuple[Mean, Me
     met = far - nearest + margin <= 0  # as it is where either is missing
     anchors = ((nearest != torch.inf) & (far != -torch.inf)).to(far.dtype)
     return Mean(torch.where(met, 0, -nearest), anchors), Mean(torch.where(met, 0, far + margin), anchors)
-
-
-def over_triplets(near: Near, far: Mean) -> tuple[Mean, Mean]:
-    """Both sides over the triplets that a term has counted for each positive."""
-    counted = near.sum(far.count)
-    return Mean(-near.sum(far.count * near.sim), counted), Mean(far.total, counted)

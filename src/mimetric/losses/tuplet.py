@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import cos, sin
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.blocks import BLOCK_ELEMENTS
 from ..core.checks import check_not_negative, check_positive, check_rows
+from ..core.classes import UNLABELLED
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near, log_add_to_each
-from ..core.similarity import full_precision
+from ..core.similarity import full_precision, in_one_type, without_autocast
 from ..core.terms import FullPrecision, LogSumExp
 
 
@@ -57,16 +61,18 @@ def n_pairs_loss(
     """
     where = "n_pairs_loss"
     check_not_negative(where, norm_weight=norm_weight)
-    squares = full_precision(check_rows(where, "embeddings", embeddings)).square().sum(1)
+    rows = check_rows(where, "embeddings", embeddings)
+    squares = full_precision(rows).square().sum(1)
 
     def sides(near: Near, far: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
         length = torch.where(near.count > 0, norm_weight / 2 * square, 0)
         return length - near.mean(near.sim), near.mean(log_add_to_each(near.sim, far))
 
-    return pair_sums(
-        where, embeddings, labels, references, reference_labels,
+    pairs = pair_sums(
+        where, rows, labels, references, reference_labels,
         push=FullPrecision(LogSumExp(1.0)), sides=sides, tensors=(squares,), similarity="dot", pairing=pairing,
     )  # fmt: skip
+    return cast(PairSums, _OneToOne(pairs, norm_weight)) if _is_one_to_one(pairs) else pairs
 
 
 class NPairsLoss(Objective):
@@ -76,6 +82,38 @@ class NPairsLoss(Objective):
 
     def __init__(self, *, norm_weight: float = 0.002, pairing: Pairing = Pairing()) -> None:
         super().__init__(norm_weight=norm_weight, pairing=pairing)
+
+
+@dataclass(frozen=True)
+class _OneToOne:
+    """N-pairs of rows with one positive each, the reference of their own place: a cross-entropy."""
+
+    pairs: PairSums
+    norm_weight: float
+
+    def total(self) -> Tensor:
+        with without_autocast(self.pairs.embeddings.device):
+            x, others = in_one_type(self.pairs.embeddings, cast(Tensor, self.pairs.references))
+            own = torch.arange(len(x), device=x.device)
+            value = F.cross_entropy(x @ others.T, own)
+            return value + self.norm_weight / 2 * x.square().sum() / len(x) if self.norm_weight else value
+
+    def plain(self) -> Tensor:
+        return self.pairs.plain()
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.pairs.sides()
+
+
+def _is_one_to_one(pairs: PairSums) -> bool:
+    """Whether labels say so, nothing is asked of the pairing, and all products fit a block."""
+    labels, n = pairs.labels, len(pairs.labels)
+    if pairs.references is None or pairs.pairing != Pairing() or not 0 < n * n <= BLOCK_ELEMENTS:
+        return False
+    if labels.device.type != "cpu" or labels.ndim > 1 or not torch.equal(labels, pairs.reference_labels):
+        return False  # an accelerator would wait
+    in_order = labels.sort().values
+    return not bool((in_order[1:] == in_order[:-1]).any() or (in_order == UNLABELLED).any())
 
 
 @pair_loss

@@ -5,7 +5,9 @@ Without references a batch is compared with itself, by labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import log
 from typing import Any, cast
 
@@ -14,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import check_choice
+from ..core.classes import UNLABELLED
+from ..core.diagonal import partner_cross_entropy, suits
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_pairs, check_pairs_apart, pair_loss, pair_sums
 from ..core.reduce import Near, log_add_to_each
-from ..core.similarity import full_precision, normalized
+from ..core.similarity import full_precision, in_one_type, normalized
 from ..core.terms import FullPrecision, LogSumExp, Softplus
 
 _MOST_LOG_SCALE = log(100)
@@ -43,8 +47,8 @@ def symmetric_nt_xent_loss(
     cross-entropies over the rows and columns of one matrix of logits.  Without references both ways are one, and the
     loss is NT-Xent.  Tightness and contrast are the means of those of both ways.
 
-    The two ways are two runs of the pair engine, six products of the sets where one matrix held would need
-    three; memory stays at one block.
+    Where both sets have the same ids, each once, both ways come from the same products, in blocks (cosines on a CPU,
+    T >= 1 / 70, nothing else asked of the pairing).  Else they are two runs of the pair engine.
 
     Args:
         embeddings: (n, d) floating point, of any norm.
@@ -67,28 +71,13 @@ def symmetric_nt_xent_loss(
     tensor(0.5737)
     """
     where = "symmetric_nt_xent_loss"
-    x, labels, y, others = _checked(where, embeddings, labels, references, reference_labels, pairing)
-    # Half of the temperature on either side, so that a batch stays its own reference.
-    half = (_number(log_scale, x) / 2).exp()
-    x, y, shared = x * half, None if y is None else y * half, replace(pairing, similarity="dot")
-
-    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        return -near.mean(near.sim), near.mean(log_add_to_each(near.sim, far))
-
-    def way(*data: Any, pairing: Pairing) -> PairSums:
-        return pair_sums(where, *data, push=FullPrecision(LogSumExp(1.0)), sides=sides, pairing=pairing)
-
-    if y is None:
-        return way(x, labels, pairing=shared)
-    if len(x) != len(y) and (pairing.weights is not None or pairing.reduction == "none"):
-        raise InputError(
-            f"{where}: both ways have an anchor for each weight or result only if both sets have as many rows, "
-            f"got {len(x)} and {len(y)}; call nt_xent_loss once each way"
-        )
-    related = None if pairing.related is None else pairing.related.T
-    turned = replace(shared, ids=pairing.reference_ids, reference_ids=pairing.ids, related=related)
-    ways = way(x, labels, y, others, pairing=shared), way(y, others, x, labels, pairing=turned)
-    return cast(PairSums, _Halved(*ways))
+    check_choice(where, "similarity", pairing.similarity or "cosine", ("cosine", "dot"))
+    x, labels, y, others = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
+    scale = _number(log_scale, full_precision(x)).exp()
+    each_way = partial(_each_way, where, x, labels, y, others, scale, pairing)
+    if y is not None and _are_partners(labels, others, pairing) and suits(x, y, float(scale.detach())):
+        return cast(PairSums, _Partners(*in_one_type(x, y), scale, each_way))
+    return each_way()
 
 
 @pair_loss
@@ -181,6 +170,34 @@ class SigmoidPairLoss(Objective):
         self.log_scale, self.bias = _learned(log_scale), _learned(bias)
 
 
+def _each_way(
+    where: str, x: Tensor, labels: Tensor, y: Tensor | None, others: Tensor, scale: Tensor, pairing: Pairing
+) -> PairSums:
+    """The loss on the pair engine, one way after the other."""
+    # Half of the scale on either side, so that a batch stays its own reference.
+    root = scale.sqrt()
+    unit = full_precision if pairing.similarity == "dot" else lambda rows: normalized(full_precision(rows))
+    x, y, shared = unit(x) * root, None if y is None else unit(y) * root, replace(pairing, similarity="dot")
+
+    def sides(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
+        return -near.mean(near.sim), near.mean(log_add_to_each(near.sim, far))
+
+    def way(*data: Any, pairing: Pairing) -> PairSums:
+        return pair_sums(where, *data, push=FullPrecision(LogSumExp(1.0)), sides=sides, pairing=pairing)
+
+    if y is None:
+        return way(x, labels, pairing=shared)
+    if len(x) != len(y) and (pairing.weights is not None or pairing.reduction == "none"):
+        raise InputError(
+            f"{where}: both ways have an anchor for each weight or result only if both sets have as many rows, "
+            f"got {len(x)} and {len(y)}; call nt_xent_loss once each way"
+        )
+    related = None if pairing.related is None else pairing.related.T
+    turned = replace(shared, ids=pairing.reference_ids, reference_ids=pairing.ids, related=related)
+    ways = way(x, labels, y, others, pairing=shared), way(y, others, x, labels, pairing=turned)
+    return cast(PairSums, _Halved(*ways))
+
+
 @dataclass(frozen=True)
 class _Halved:
     """Half of one loss and half of another."""
@@ -199,19 +216,34 @@ class _Halved:
         return tightness, contrast
 
 
-def _checked(
-    where: str, embeddings: Any, labels: Any, references: Any, reference_labels: Any, pairing: Pairing
-) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    """Both sets in full precision, of length 1 under cosine, and their labels."""
-    check_choice(where, "similarity", pairing.similarity or "cosine", ("cosine", "dot"))
-    data = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
-    embeddings, labels, references, others = data
+@dataclass(frozen=True)
+class _Partners:
+    """Both ways at once, where row i of either set has one positive, row i of the other."""
 
-    def rows(x: Tensor) -> Tensor:
-        x = full_precision(x)
-        return x if pairing.similarity == "dot" else normalized(x)
+    first: Tensor
+    second: Tensor
+    scale: Tensor
+    each_way: Callable[[], PairSums]
 
-    return rows(embeddings), labels, None if references is None else rows(references), others
+    def total(self) -> Tensor:
+        return partner_cross_entropy(self.first, self.second, self.scale, both=True)
+
+    def plain(self) -> Tensor:
+        return self.each_way().plain()
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.each_way().sides()
+
+
+def _are_partners(ids: Tensor, others: Tensor, pairing: Pairing) -> bool:
+    """Whether row i of either set has one positive, row i of the other, and cosines are all that is asked for."""
+    asked = (pairing.ids, pairing.related, pairing.mining, pairing.reduction, pairing.weights, pairing.block)
+    if pairing.similarity == "dot" or any(option is not None for option in asked):
+        return False
+    if ids.device.type != "cpu" or ids.ndim > 1 or not torch.equal(ids, others):  # an accelerator would wait
+        return False
+    in_order = ids.sort().values
+    return not bool((in_order[1:] == in_order[:-1]).any() or (in_order == UNLABELLED).any())
 
 
 def _learned(value: float | Tensor) -> nn.Parameter:

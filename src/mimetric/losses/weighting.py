@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.checks import as_tensor, check_choice, check_positive
+from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
 from ..core.objective import Objective
 from ..core.pairs import Pairing, PairSums, check_ungraded, check_unit_pairs, pair_loss, pair_sums
+from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near
 from ..core.terms import Hardest, WeightedHinge, weighted_hinge
 
@@ -182,12 +185,13 @@ class DynamicSoftMarginLoss(Objective):
     def forward(
         self, embeddings: Any, labels: Any, references: Any = None, reference_labels: Any = None
     ) -> Tensor:
-        loss, histogram = _described(
+        loss, moved = _described(
             embeddings, labels, *self._against(references, reference_labels), **self.options
         )
+        value = loss.total()
         if self.training:
-            self.histogram.copy_(histogram)
-        return loss.total()
+            self.histogram.copy_(moved[-1])
+        return value
 
     def _against(self, references: Any, reference_labels: Any) -> tuple[Any, ...]:
         return references, reference_labels, self.histogram
@@ -202,8 +206,8 @@ def _described(
     num_bins: int,
     momentum: float,
     pairing: Pairing,
-) -> tuple[PairSums, Tensor]:
-    """The dynamic soft margin loss on given data, and the histogram it weighs by."""
+) -> tuple[PairSums, list[Tensor]]:
+    """The dynamic soft margin loss on given data, and the histogram it weighs by, last of a list once it is known."""
     where = "dynamic_soft_margin_loss"
     _check_histogram(where, num_bins, momentum)
     check_ungraded(where, pairing)
@@ -211,28 +215,83 @@ def _described(
     before = rows[0].new_zeros(num_bins) if histogram is None else as_tensor(where, "histogram", histogram)
     if before.shape != (num_bins,):
         raise InputError(f"{where}: histogram must have shape ({num_bins},), got {tuple(before.shape)}")
+    before = before.to(rows[0])
+    moved: list[Tensor] = []
+
+    def parts(data: Data) -> Parts:
+        found = _Triplets.of(*_distances(data), num_bins)
+        moved.append(_moved(before, found.counted(num_bins), momentum))
+        return [found.weighted(moved[-1])]
+
+    if pairing.mining is None:
+        return coupled_sums(
+            where, *rows, parts=parts, scale=inf, pairing=replace(pairing, similarity="dot")
+        ), moved
+
+    # A mining sees distances, not products, and only the engine knows what it keeps: two passes.
     describe = partial(pair_sums, where, *rows, push=Hardest(), similarity="negative_euclidean")
-    here = before.new_zeros(num_bins, dtype=rows[0].dtype, device=rows[0].device)
+    here = torch.zeros_like(before)
 
     def counted(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-        there, nearest = _triplets(near, far)
-        place = _place(nearest - near.sim, num_bins)
-        low, part = place.long().flatten(), place.frac()
-        here.index_add_(0, low, ((1 - part) * there).flatten())
-        here.index_add_(0, (low + 1).clamp(max=num_bins - 1), (part * there).flatten())
+        here.add_(_Triplets.of(near, far, num_bins).counted(num_bins))
         return torch.zeros_like(far), torch.zeros_like(far)
 
     def sides(near: Near, far: Tensor) -> tuple[Mean, Mean]:
-        there, nearest = _triplets(near, far)
-        weight = torch.where(there, cumulative[_place(nearest - near.sim, num_bins).long()], 0)
-        count = there.sum(1).to(far.dtype)
-        return Mean((weight * -near.sim).sum(1), count), Mean((weight * nearest).sum(1), count)
+        return _Triplets.of(near, far, num_bins).weighted(moved[-1])
 
     with torch.no_grad():  # sides without counts to divide by: the engine shows each block once
         describe(sides=counted, pairing=replace(pairing, reduction=None, weights=None)).total()
-    after = _moved(before.to(here), here, momentum)
-    cumulative = after.cumsum(0)
-    return describe(sides=sides, pairing=pairing), after
+    moved.append(_moved(before, here, momentum))
+    return describe(sides=sides, pairing=pairing), moved
+
+
+def _distances(data: Data) -> tuple[Near, Tensor]:
+    """Minus the distances of positives (n, p) and of the nearest negative (n,), -inf where there is none."""
+    middle = data.others.detach().mean(0)  # fewer digits are lost around it
+    others = None if data.references is None else data.references - middle
+    data = replace(data, rows=data.rows - middle, references=others)
+    squares = torch.linalg.vecdot(data.rows, data.rows)
+    shift = squares if others is None else torch.linalg.vecdot(others, others)
+    # -|x - y|^2 = 2 (x^T y - |y|^2 / 2) - |x|^2
+    near, far, _ = data.near_and_far(OneSum(Hardest()), shift=shift / 2)
+    return Near(_root(2 * near.sim - squares[:, None]), near.valid), _root(2 * far - squares)
+
+
+def _root(product: Tensor) -> Tensor:
+    """Minus the root of -product, with slope 0 where rows are equal; NaN shows."""
+    equal = product >= 0
+    return torch.where(equal, 0, -torch.where(equal, 1, -product).sqrt())
+
+
+class _Triplets(NamedTuple):
+    """Every positive of an anchor beside its nearest negative."""
+
+    there: Tensor  # (k, p) where there are both
+    near: Tensor  # (k, p) similarities, minus distances
+    nearest: Tensor  # (k, 1)
+    place: Tensor  # (k, p) of the difference of distances in the histogram, in bins from 0
+
+    @classmethod
+    def of(cls, near: Near, far: Tensor, num_bins: int) -> _Triplets:
+        some = far != -torch.inf
+        nearest = torch.where(some, far, 0)[:, None]
+        place = (nearest - near.sim).detach().add_(_FARTHEST).mul_((num_bins - 1) / (2 * _FARTHEST))
+        place = place.clamp_(0, num_bins - 1).nan_to_num_(0.0)
+        return cls(near.valid & some[:, None], near.sim, nearest, place)
+
+    def counted(self, num_bins: int) -> Tensor:
+        """(num_bins,) how many lie in each bin, a difference being shared between the two next to it."""
+        low, part, there = self.place.long().flatten(), self.place.frac(), self.there
+        counts = part.new_zeros(num_bins)
+        counts.index_add_(0, low, ((1 - part) * there).flatten())
+        return counts.index_add_(0, (low + 1).clamp_(max=num_bins - 1), (part * there).flatten())
+
+    def weighted(self, histogram: Tensor) -> tuple[Mean, Mean]:
+        """Tightness and contrast, each triplet weighing by the share of those no harder in a histogram."""
+        weight = torch.where(self.there, histogram.cumsum(0)[self.place.long()], 0)
+        count = self.there.sum(1, dtype=weight.dtype)
+        pulled = -torch.linalg.vecdot(weight, self.near)
+        return Mean(pulled, count), Mean(weight.sum(1) * self.nearest[:, 0], count)
 
 
 def _check_histogram(where: str, num_bins: int, momentum: float) -> None:
@@ -246,15 +305,3 @@ def _moved(before: Tensor, here: Tensor, momentum: float) -> Tensor:
     """Shares of before and of the counts here; nothing here changes nothing, and nothing before is no past."""
     share = torch.where(before.sum() == 0, 1.0, momentum) * (here.sum() > 0)
     return (1 - share) * before + share * here / here.sum().clamp(min=1)
-
-
-def _triplets(near: Near, far: Tensor) -> tuple[Tensor, Tensor]:
-    """(k, p) which positives have a negative beside them, and its similarity (k, 1)."""
-    some = far != -torch.inf
-    return near.valid & some[:, None], torch.where(some, far, 0)[:, None]
-
-
-def _place(difference: Tensor, num_bins: int) -> Tensor:
-    """Where a difference of distances falls in the histogram, in bins from 0."""
-    place = (difference.detach() + _FARTHEST) * ((num_bins - 1) / (2 * _FARTHEST))
-    return place.clamp(0, num_bins - 1).nan_to_num(0.0)

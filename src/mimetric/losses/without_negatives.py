@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_not_negative, check_positive
@@ -18,7 +19,7 @@ from ..core.objective import Objective
 from ..core.paired import TwoSides, paired_rows
 from ..core.pairs import pair_loss
 from ..core.similarity import normalized
-from .spread import covariance_cost, variance_cost
+from .spread import column_covariance, covariance_cost, variance_cost
 
 
 @pair_loss
@@ -128,12 +129,14 @@ def vicreg_loss(
         covariance_weight=covariance_weight,
     )
     first, second = paired_rows(where, embeddings, labels, references, reference_labels)
-    apart = (first - second).square()
-    variance = variance_cost(first, target, epsilon) + variance_cost(second, target, epsilon)
-    covariance = covariance_cost(first) + covariance_cost(second)
+    apart = F.mse_loss(first, second, reduction="sum") / max(1, first.numel())
+    if len(first) < 2:
+        return TwoSides(invariance_weight * apart, first[:0].sum() + second[:0].sum())
+    one, other = column_covariance(first), column_covariance(second)
+    of_one, of_other = (variance_cost(matrix.diagonal(), target, epsilon) for matrix in (one, other))
+    covariance = covariance_cost(one) + covariance_cost(other)
     return TwoSides(
-        invariance_weight * apart.sum() / max(1, apart.numel()),
-        variance_weight / 2 * variance + covariance_weight * covariance,
+        invariance_weight * apart, variance_weight / 2 * (of_one + of_other) + covariance_weight * covariance
     )
 
 
@@ -263,7 +266,7 @@ def w_mse_loss(
     """
     where = "w_mse_loss"
     _check_whitening(where, size, epsilon)
-    views = paired_rows(where, embeddings, labels, references, reference_labels)
+    views = paired_rows(where, embeddings, labels, references, reference_labels, in_order=True)
     pairs = len(views.first)
     if pairs < 2:
         return views.first[:0].sum() + views.second[:0].sum()
