@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .derivatives import by_formula
 from .reduce import FINITE, masked_logsumexp
-from .similarity import normalized
+from .similarity import inverse_lengths, normalized, of_directions_
 from .terms import SAFE_EXPONENT
 
 _ELEMENTS = 1 << 18  # logits of a block, 1 MiB: they rest in the cache between passes
@@ -97,7 +97,7 @@ class _LogSums(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         left, inverse = rows, None
         if kind.unit_rows:
-            inverse = _inverse_lengths(rows)
+            inverse = inverse_lengths(rows)
             left = rows * (inverse if scale is None else inverse * scale)
         keep = keep and len(rows) * len(weight) <= _KEPT
         bounded = kind.unit_rows and kind.unit_weight and scale is None and kind.factor <= SAFE_EXPONENT
@@ -137,7 +137,7 @@ class _LogSums(torch.autograd.Function):
             if scale is not None:
                 to_scale = torch.linalg.vecdot(to_left, unit).sum()
                 inverse = inverse * scale
-            _of_directions_(to_left, unit, inverse)
+            of_directions_(to_left, unit, inverse)
         return to_left, to_weight, to_bias, to_scale, None, None, None
 
 
@@ -216,7 +216,7 @@ class _Logits(NamedTuple):
         at = slice(start * of_each, (start + count) * of_each)
         weight, inverse, products, chosen = self.weight[at], None, None, None
         if memory.weight is not None:
-            inverse = _inverse_lengths(weight)
+            inverse = inverse_lengths(weight)
             weight = torch.mul(weight, inverse, out=memory.weight[: len(weight)])
         if centers is None or memory.logits is None:
             self._product(weight, at, 1 / _NAT, powers)
@@ -259,7 +259,7 @@ class _Logits(NamedTuple):
         if to_weight is not None:
             found = to_weight[block.at].addmm_(slopes, self.left, beta=0, alpha=factor)
             if block.inverse is not None:
-                _of_directions_(found, block.weight, block.inverse)
+                of_directions_(found, block.weight, block.inverse)
 
 
 def whole_logits(
@@ -286,7 +286,7 @@ class _Cosines(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, factor: float) -> Tensor:
-        inverses = _inverse_lengths(rows), _inverse_lengths(weight)
+        inverses = inverse_lengths(rows), inverse_lengths(weight)
         left, right = rows * inverses[0], weight * inverses[1]
         ctx.factor = factor
         ctx.save_for_backward(rows, weight, left, right, *inverses)
@@ -302,9 +302,9 @@ class _Cosines(torch.autograd.Function):
                 lambda x, w: factor * (normalized(x) @ normalized(w).T), (rows, weight), needs, slopes
             )
             return *found, None
-        to_rows = _of_directions_(torch.mm(slopes, right), left, of_left * ctx.factor) if needs[0] else None
+        to_rows = of_directions_(torch.mm(slopes, right), left, of_left * ctx.factor) if needs[0] else None
         to_weight = (
-            _of_directions_(torch.mm(slopes.T, left), right, of_right * ctx.factor) if needs[1] else None
+            of_directions_(torch.mm(slopes.T, left), right, of_right * ctx.factor) if needs[1] else None
         )
         return to_rows, to_weight, None
 
@@ -317,15 +317,3 @@ def _plain(
     others = torch.ones_like(logits, dtype=torch.bool).scatter_(1, place, labels[:, None] < 0)
     own = logits.gather(1, place)[:, 0]
     return own, masked_logsumexp(logits.T, others.T) if kind.over_rows else masked_logsumexp(logits, others)
-
-
-def _inverse_lengths(x: Tensor) -> Tensor:
-    """(k, 1) 1 / length of each row, 0 of a zero row."""
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    return torch.threshold_(length, 0.0, torch.inf).reciprocal_()
-
-
-def _of_directions_(slopes: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
-    """The gradient of rows (k, d) in place of that of their directions, given 1 / their lengths (k, 1)."""
-    along = torch.linalg.vecdot(slopes, unit)[:, None]
-    return slopes.addcmul_(unit, along, value=-1).mul_(inverse)

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from .blocks import BLOCK_ELEMENTS
 from .derivatives import by_formula
-from .paired import inverse_lengths
 from .processes import share_of
-from .similarity import normalized
+from .similarity import inverse_lengths, normalized
 from .terms import SAFE_EXPONENT
 
 _BITS = 1 / log(2)  # e^x = 2^(x bits)

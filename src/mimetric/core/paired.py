@@ -12,7 +12,7 @@ from .checks import check_batch, check_references
 from .classes import UNLABELLED
 from .derivatives import by_formula
 from .search import MOST_ROWS, Search, blocks_of, leave_out_
-from .similarity import Similarity, in_one_type, normalized, without_autocast
+from .similarity import Similarity, in_one_type, inverse_lengths, normalized, without_autocast
 
 
 class Views(NamedTuple):
@@ -123,12 +123,6 @@ class _Cosines(torch.autograd.Function):
 
 def _cosines_of_unit_rows(first: Tensor, second: Tensor) -> Tensor:
     return (normalized(first) * normalized(second)).sum(1)
-
-
-def inverse_lengths(rows: Tensor) -> Tensor:
-    """(n, 1) one over the length of each row (n, d), 0 for a zero row; by no autograd."""
-    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return length.reciprocal().masked_fill_(length == 0, 0)
 
 
 def nearest_other(rows: Tensor, similarity: Similarity) -> Tensor:

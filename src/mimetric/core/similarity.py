@@ -167,6 +167,18 @@ def normalized(x: Tensor) -> Tensor:
     return cast(Tensor, _Normalized.apply(x))  # type: ignore[no-untyped-call]
 
 
+def inverse_lengths(rows: Tensor) -> Tensor:
+    """(n, 1) one over the length of each row (n, d), 0 of a zero row; by no autograd."""
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return torch.threshold_(length, 0.0, torch.inf).reciprocal_()
+
+
+def of_directions_(slopes: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient of rows (n, d) in place of that of their directions, given one over their lengths (n, 1)."""
+    along = torch.linalg.vecdot(slopes, unit)[:, None]
+    return slopes.addcmul_(unit, along, value=-1).mul_(inverse)
+
+
 class _Normalized(torch.autograd.Function):
     """Saves the unit rows alone; plain autograd on x / x.norm() keeps three such arrays."""
 
