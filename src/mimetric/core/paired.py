@@ -125,6 +125,14 @@ def _cosines_of_unit_rows(first: Tensor, second: Tensor) -> Tensor:
     return (normalized(first) * normalized(second)).sum(1)
 
 
+def are_partners(labels: Tensor, others: Tensor) -> bool:
+    """Whether row i of either set has one positive, row i of the other; no on an accelerator, which would wait."""
+    if labels.device.type != "cpu" or labels.ndim > 1 or not torch.equal(labels, others):
+        return False
+    in_order = labels.sort().values
+    return not bool((in_order[1:] == in_order[:-1]).any() or (in_order == UNLABELLED).any())
+
+
 def nearest_other(rows: Tensor, similarity: Similarity) -> Tensor:
     """(n,) for each of the rows (n, d) the most similar other one, the first of equal ones; no gradient.
 

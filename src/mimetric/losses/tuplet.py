@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..core.blocks import BLOCK_ELEMENTS
 from ..core.checks import check_not_negative, check_positive, check_rows
-from ..core.classes import UNLABELLED
 from ..core.objective import Objective
+from ..core.paired import are_partners
 from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near, log_add_to_each
 from ..core.similarity import full_precision, in_one_type, without_autocast
@@ -107,13 +107,12 @@ class _OneToOne:
 
 def _is_one_to_one(pairs: PairSums) -> bool:
     """Whether labels say so, nothing is asked of the pairing, and all products fit a block."""
-    labels, n = pairs.labels, len(pairs.labels)
-    if pairs.references is None or pairs.pairing != Pairing() or not 0 < n * n <= BLOCK_ELEMENTS:
-        return False
-    if labels.device.type != "cpu" or labels.ndim > 1 or not torch.equal(labels, pairs.reference_labels):
-        return False  # an accelerator would wait
-    in_order = labels.sort().values
-    return not bool((in_order[1:] == in_order[:-1]).any() or (in_order == UNLABELLED).any())
+    return (
+        pairs.references is not None
+        and pairs.pairing == Pairing()
+        and 0 < len(pairs.labels) ** 2 <= BLOCK_ELEMENTS
+        and are_partners(pairs.labels, pairs.reference_labels)
+    )
 
 
 @pair_loss

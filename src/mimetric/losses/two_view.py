@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import check_choice
-from ..core.classes import UNLABELLED
 from ..core.diagonal import partner_cross_entropy, suits
 from ..core.errors import InputError
 from ..core.objective import Objective
+from ..core.paired import are_partners
 from ..core.pairs import Pairing, PairSums, check_pairs, check_pairs_apart, pair_loss, pair_sums
 from ..core.reduce import Near, log_add_to_each
 from ..core.similarity import full_precision, in_one_type, normalized
@@ -75,9 +75,11 @@ def symmetric_nt_xent_loss(
     x, labels, y, others = check_pairs(where, embeddings, labels, references, reference_labels, pairing)
     scale = _number(log_scale, full_precision(x)).exp()
     each_way = partial(_each_way, where, x, labels, y, others, scale, pairing)
-    if y is not None and _are_partners(labels, others, pairing) and suits(x, y, float(scale.detach())):
-        return cast(PairSums, _Partners(*in_one_type(x, y), scale, each_way))
-    return each_way()
+    if y is None or _asks_for_more(pairing) or not are_partners(labels, others):
+        return each_way()
+    if not suits(x, y, float(scale.detach())):
+        return each_way()
+    return cast(PairSums, _Partners(*in_one_type(x, y), scale, each_way))
 
 
 @pair_loss
@@ -235,15 +237,10 @@ class _Partners:
         return self.each_way().sides()
 
 
-def _are_partners(ids: Tensor, others: Tensor, pairing: Pairing) -> bool:
-    """Whether row i of either set has one positive, row i of the other, and cosines are all that is asked for."""
+def _asks_for_more(pairing: Pairing) -> bool:
+    """Whether cosines of partners are not all that is asked for."""
     asked = (pairing.ids, pairing.related, pairing.mining, pairing.reduction, pairing.weights, pairing.block)
-    if pairing.similarity == "dot" or any(option is not None for option in asked):
-        return False
-    if ids.device.type != "cpu" or ids.ndim > 1 or not torch.equal(ids, others):  # an accelerator would wait
-        return False
-    in_order = ids.sort().values
-    return not bool((in_order[1:] == in_order[:-1]).any() or (in_order == UNLABELLED).any())
+    return pairing.similarity == "dot" or any(option is not None for option in asked)
 
 
 def _learned(value: float | Tensor) -> nn.Parameter:
