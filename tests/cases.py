@@ -123,7 +123,9 @@ def of_logits(loops, **options):
 def taught(labels, classes):
     """Logits of a teacher who looks at the label alone, the same every time."""
     generator = torch.Generator().manual_seed(5)
-    return 2 * torch.randn(classes, classes, dtype=torch.float64, generator=generator)[labels]
+    return (
+        2 * torch.randn(classes, classes, dtype=torch.float64, generator=generator).to(labels.device)[labels]
+    )
 
 
 @cache

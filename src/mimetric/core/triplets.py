@@ -63,7 +63,7 @@ class TripletHinge:
     def limits(self, near: Near) -> tuple[list[Tensor], Tensor]:
         """What s_j must lie above, and not above if semi-hard, for each positive in order (k, p); that order."""
         positive, order = torch.where(near.valid, near.sim, torch.inf).sort(dim=1)  # the invalid come last
-        most = max(1, int(near.valid.sum(1).max()))
+        most = max(1, _most(near))
         positive, order = positive[:, :most], order[:, :most]
         if not self.semi_hard:
             return [positive - self.margin], order
@@ -186,7 +186,7 @@ class SoftTriplets:
     def _slopes_(self, sim: Tensor, near: Near) -> tuple[Tensor, Tensor, Tensor]:
         """The sum over triplets (k,), minus its slopes in the positives (k, p), negatives; slopes in place of sim."""
         thresholds, order = torch.where(near.valid, near.sim - self.margin, torch.inf).sort(dim=1)
-        most = int(near.valid.sum(1).max()) if len(sim) else 0  # the invalid come last
+        most = _most(near)  # the invalid come last
         weights = None if near.relevance is None else near.relevance.gather(1, order)
         (total, negatives), of_positive = sim.new_zeros(2, len(sim)), torch.zeros_like(near.sim)
         for tile, at in _tiles(sim):
@@ -209,6 +209,13 @@ def _sides(near: Near, total: Tensor, negatives: Tensor) -> tuple[Mean, Mean]:
     of_positives = near.sum(near.sim) * negatives
     triplets = near.count * negatives
     return Mean(-of_positives, triplets), Mean(total + of_positives, triplets)
+
+
+def _most(near: Near) -> int:
+    """How many positives an anchor of the block has at most; an accelerator, which would wait, is told the width."""
+    if near.valid.device.type != "cpu" or not len(near.valid):
+        return near.valid.shape[1]
+    return int(near.valid.sum(1).max())
 
 
 def _nearest(near: Near) -> Tensor:
