@@ -163,6 +163,46 @@ def test_of_rows(function):
         close(leaves(function(x.to(DEVICE))), expected)
 
 
+@pytest.mark.parametrize(
+    "name", ["labels", "shared labels", "ids", "references", "related", "relevance", "weights"]
+)
+def test_what_stays_in_cpu_memory_comes_along(name):
+    x, y = example()
+    ids, related = torch.arange(40), y[:, None] == y
+    options = {
+        "ids": {"ids": ids},
+        "references": {"ids": ids, "reference_ids": ids},
+        "related": {"related": related},
+        "relevance": {"related": related * 0.5},
+        "weights": {"weights": torch.rand(40)},
+    }
+    labels = torch.eye(10, dtype=torch.bool)[y] if name == "shared labels" else y
+    pairing = losses.Pairing(**options.get(name, {}))
+
+    def loss(x, y):
+        others = (x.detach(), y) if name == "references" else ()
+        return losses.supcon_loss(x, y, *others, pairing=pairing)
+
+    expected = value_and_gradient(loss, x, labels)
+    with Elsewhere():
+        found = value_and_gradient(loss, x.to(DEVICE), labels)
+        close(tuple(each.cpu() for each in found), expected)
+
+
+def test_references_with_ids_of_either_device():
+    # A memory bank holds its ids on the device, a loader gives those of the batch in CPU memory.
+    x, y = example()
+    ids = torch.arange(40)
+
+    def loss(x, y, held):
+        pairing = losses.Pairing(ids=ids, reference_ids=held)
+        return losses.swap_triplet_loss(x, y, x.detach(), y, pairing=pairing)
+
+    expected = loss(x, y, ids)
+    with Elsewhere():
+        close(loss(x.to(DEVICE), y, ids.to(DEVICE)).cpu(), expected)
+
+
 def test_a_memory_bank():
     x, y = example()
     ids, objective = torch.arange(40), losses.SupConLoss()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .core.checks import check_batch
+from .core.checks import check_batch, check_labels
 from .core.errors import InputError
 from .core.objective import Objective
 from .core.pairs import Pairing
@@ -99,12 +99,9 @@ class MemoryBank(nn.Module):
             raise InputError(
                 f"MemoryBank.add: embeddings must have {width} columns, got {embeddings.shape[1]}"
             )
-        if ids is None:
-            ids = torch.full_like(labels, -1)
-        elif ids.shape != labels.shape:
-            raise InputError(
-                f"MemoryBank.add: ids must have shape {tuple(labels.shape)}, got {tuple(ids.shape)}"
-            )
+        ids = (
+            torch.full_like(labels, -1) if ids is None else check_labels("MemoryBank.add", "ids", ids, labels)
+        )
         kept = slice(max(0, len(labels) - size), None)
         embeddings, labels, ids = embeddings[kept], labels[kept], ids[kept]
         at = (self._next + torch.arange(len(labels), device=self._next.device)) % size

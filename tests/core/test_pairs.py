@@ -248,12 +248,23 @@ def test_unlabelled_rows_are_negatives_of_everything_but_themselves():
 
 def test_ids_must_match():
     x, y = balanced(2, 2)
-    with pytest.raises(InputError, match=r"supcon_loss: ids must have shape \(4,\), got \(3,\)"):
+    with pytest.raises(InputError, match=r"supcon_loss: ids must have shape \(4,\) .*got \(3,\)"):
         supcon_loss(x, y, pairing=Pairing(ids=torch.arange(3)))
-    with pytest.raises(InputError, match=r"reference_ids must have shape \(4,\), got \(3,\)"):
+    with pytest.raises(InputError, match=r"reference_ids must have shape \(4,\) .*got \(3,\)"):
         supcon_loss(x, y, x, y, pairing=Pairing(ids=torch.arange(4), reference_ids=torch.arange(3)))
     with pytest.raises(InputError, match="give ids and reference_ids both or neither"):
         supcon_loss(x, y, x, y, pairing=Pairing(ids=torch.arange(4)))
+    with pytest.raises(InputError, match="supcon_loss: ids must be integers, got float32"):
+        supcon_loss(x, y, pairing=Pairing(ids=torch.rand(4)))
+
+
+def test_a_relation_and_weights_must_be_tensors():
+    with pytest.raises(
+        InputError, match=r"weights must be a tensor, got list; write torch\.as_tensor\(weights\)"
+    ):
+        Pairing(weights=[1.0, 2.0])
+    with pytest.raises(InputError, match="Pairing: related must be a tensor, got list"):
+        Pairing(related=[[True]])
 
 
 def test_instance_ids_in_one_batch():

@@ -274,8 +274,9 @@ def _with_reference_rows(batch: PairSums) -> tuple[PairSums, Tensor]:
     n, m = len(batch.embeddings), len(references)
     places = torch.arange(n, n + m, device=batch.labels.device)
     ids = torch.arange(n + m, device=places.device)
-    if n and pairing.ids is not None and pairing.reference_ids is not None:
-        ids = torch.cat((pairing.ids, pairing.reference_ids))
+    of_anchors, of_references = batch.ids()
+    if n and of_anchors is not None and of_references is not None:
+        ids = torch.cat((of_anchors, of_references))
         in_order, row = ids[:n].sort()
         found = torch.searchsorted(in_order, ids[n:].contiguous()).clamp(max=n - 1)
         places = torch.where(in_order[found] == ids[n:], row[found], places)

@@ -22,7 +22,14 @@ from torch import Tensor
 from .average import REDUCTIONS, Average, Reduction, Side
 from .block_loss import BlockLoss, PerAnchorLoss
 from .blocks import Problem
-from .checks import check_choice, check_references, check_relation, check_rows, check_shared_labels
+from .checks import (
+    check_choice,
+    check_labels,
+    check_references,
+    check_relation,
+    check_rows,
+    check_shared_labels,
+)
 from .class_parallel import are_classes_cut
 from .classes import Classes, Related, Relation
 from .errors import InputError
@@ -84,6 +91,13 @@ class Pairing:
             check_choice("Pairing", "similarity", self.similarity, SIMILARITIES)
         if self.reduction is not None:
             check_choice("Pairing", "reduction", self.reduction, REDUCTIONS)
+        for name in ("related", "weights"):
+            given = getattr(self, name)
+            if not (given is None or isinstance(given, Tensor)):
+                kind = type(given).__name__
+                raise InputError(
+                    f"Pairing: {name} must be a tensor, got {kind}; write torch.as_tensor({name})"
+                )
 
 
 def pair_sums(
@@ -307,19 +321,7 @@ class PairSums:
     def relation(self) -> Relation:
         """Who is whose positive, among references that are there."""
         n, own = len(self.embeddings), self.references is None
-        ids, other_ids = self.pairing.ids, self.pairing.reference_ids
-        if (ids is None) != (other_ids is None) and not own:
-            raise InputError(f"{self.where}: give ids and reference_ids both or neither")
-        if own:
-            other_ids = ids
-        for name, given, length in (
-            ("ids", ids, n),
-            ("reference_ids", other_ids, len(self.reference_labels)),
-        ):
-            if given is not None and given.shape != (length,):
-                raise InputError(
-                    f"{self.where}: {name} must have shape ({length},), got {tuple(given.shape)}"
-                )
+        ids, other_ids = self.ids()
         if self.pairing.related is None and self.labels.ndim == 1:
             others = None if own else self.reference_labels
             return Classes(self.labels, others, ids, other_ids, self.per_class)
@@ -329,6 +331,17 @@ class PairSums:
         if self.pairing.related is not None:
             return Related.by_matrix(self.pairing.related.to(self.labels.device), ids, other_ids)
         return Related.by_labels(self.labels, self.reference_labels, ids, other_ids)
+
+    def ids(self) -> tuple[Tensor | None, Tensor | None]:
+        """What each anchor is of and each reference, on the device of the labels; None where nothing was said."""
+        given, others = self.pairing.ids, self.pairing.reference_ids
+        own = self.references is None
+        if (given is None) != (others is None) and not own:
+            raise InputError(f"{self.where}: give ids and reference_ids both or neither")
+        ids = None if given is None else check_labels(self.where, "ids", given, self.labels)
+        if own or others is None:
+            return ids, ids
+        return ids, check_labels(self.where, "reference_ids", others, self.reference_labels)
 
     def _product_type(self, similarity: Similarity) -> torch.dtype | None:
         """Autocast's, where rounding in it moves no exponent by much: bfloat16 keeps 3 digits."""
