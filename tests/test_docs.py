@@ -13,7 +13,7 @@ import pytest
 
 import mimetric
 from mimetric import losses, metrics
-from mimetric.core import pairs, terms
+from mimetric.core import exponentials, hinges, pairing, pairs, terms
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -24,8 +24,18 @@ PUBLIC = [
     *metrics.__all__,
     *mimetric.estimators.__all__,
     *dir(mimetric),
-    *(name for name in vars(pairs) if getattr(vars(pairs)[name], "__module__", "") == pairs.__name__),
-    *(name for name in vars(terms) if getattr(vars(terms)[name], "blocks_held", None) is not None),
+    *(
+        name
+        for file in (pairs, pairing)
+        for name, each in vars(file).items()
+        if getattr(each, "__module__", "") == file.__name__
+    ),
+    *(
+        name
+        for file in (terms, exponentials, hinges)
+        for name, each in vars(file).items()
+        if getattr(each, "blocks_held", None) is not None
+    ),
 ]
 
 

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
+from mimetric.core.exponentials import LogSumExp
+from mimetric.core.hinges import Hinge
 from mimetric.core.reduce import Near, log_add
-from mimetric.core.terms import Hinge, LogSumExp
 from mimetric.core.triplets import TripletHinge
 from mimetric.losses import contrastive_loss, multi_similarity_loss, pair_weights, supcon_loss
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .core.checks import check_batch, check_labels
 from .core.errors import InputError
 from .core.objective import Objective
-from .core.pairs import Pairing
+from .core.pairing import Pairing
 
 
 class MemoryBank(nn.Module):

@@ -1,6 +1,6 @@
 r"""Which pairs count: a mining keeps some of an anchor's positives and some of its negatives.
 
-It goes into :class:`mimetric.core.pairs.Pairing`, works inside the blocks of the pair engine, and lets no
+It goes into :class:`mimetric.core.pairing.Pairing`, works inside the blocks of the pair engine, and lets no
 gradient through.  Every anchor is mined on its own; a separate set of references changes nothing but its size.  What
 measures angles or distances takes those of the rows as given, whatever the similarity of the loss.
 

@@ -18,7 +18,7 @@ from .core.classifier import LinearClassifier, LogitsLoss
 from .core.errors import InputError, did_you_mean
 from .core.mined import Mining
 from .core.objective import Bound, Objective, ObjectiveSum
-from .core.pairs import Pairing
+from .core.pairing import Pairing
 from .core.similarity import SIMILARITIES
 from .mining import (
     AngularMining,

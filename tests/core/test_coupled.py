@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric import losses
-from mimetric.core import pushes, soft_ranks, terms, triplets
+from mimetric.core import exponentials, pushes, soft_ranks, triplets
 from mimetric.core.reduce import Mean, Near
 from mimetric.losses import Pairing, pair_weights
 
 PUSHES = [
-    pushes.OneSum(terms.LogSumExp(3.0, 0.25)),
+    pushes.OneSum(exponentials.LogSumExp(3.0, 0.25)),
     pushes.OneSum(triplets.TripletHinge(0.5)),
     pushes.Nothing(),
     pushes.Bins(5),

@@ -12,9 +12,11 @@ from cases import CASES, PAIRS, names
 from mimetric import losses
 from mimetric.core import blocks, triplets
 from mimetric.core.errors import InputError
-from mimetric.core.pairs import Pairing, over_anchors, pair_loss, pair_sums
+from mimetric.core.exponentials import LogSumExp
+from mimetric.core.hinges import Hinge
+from mimetric.core.pairing import Pairing
+from mimetric.core.pairs import over_anchors, pair_loss, pair_sums
 from mimetric.core.similarity import MIRRORED
-from mimetric.core.terms import Hinge, LogSumExp
 from mimetric.losses import (
     contrastive_loss,
     multi_similarity_loss,

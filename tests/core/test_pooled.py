@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimetric.core import pooled
-from mimetric.core.pairs import Pairing, pair_sums
+from mimetric.core.exponentials import LogSumExp
+from mimetric.core.pairing import Pairing
+from mimetric.core.pairs import pair_sums
 from mimetric.core.pooled import Within, negative_order, pooled_logsumexp
 from mimetric.core.reduce import Near
-from mimetric.core.terms import LogSumExp
 from strategies import batches
 
 SHEET = [-0.9, -0.1, 0.0, 0.05, 0.1, 0.15, 0.2, 0.95]

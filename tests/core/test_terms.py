@@ -7,32 +7,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimetric.core import terms, triplets
+from mimetric.core import exponentials, hinges, terms, triplets
 from mimetric.core.pooled import Within
 from mimetric.core.reduce import Mean, Near
 
 TERMS = [
-    terms.LogSumExp(3.0, 0.25),
-    terms.Hinge(-0.3),  # at its corner a hinge may have any slope from 0 to 1
-    terms.SquaredHinge(-0.5),
+    exponentials.LogSumExp(3.0, 0.25),
+    hinges.Hinge(-0.3),  # at its corner a hinge may have any slope from 0 to 1
+    hinges.SquaredHinge(-0.5),
     terms.Square(),
-    terms.WeightedHinge(0.0, -0.3),
-    terms.WeightedHinge(3.0, -0.25),
-    terms.WeightedHinge(3.0, -0.25, constant=True),
-    terms.Softplus(3.0, 0.25),
-    terms.TiltedMean(3.0, 0.0),
-    terms.TiltedMean(3.0, 0.5),
-    terms.RootHinge(),
-    terms.CircleLogSumExp(3.0, 0.25),
-    terms.CircleLogSumExp(80.0, 0.4),
+    hinges.WeightedHinge(0.0, -0.3),
+    hinges.WeightedHinge(3.0, -0.25),
+    hinges.WeightedHinge(3.0, -0.25, constant=True),
+    exponentials.Softplus(3.0, 0.25),
+    exponentials.TiltedMean(3.0, 0.0),
+    exponentials.TiltedMean(3.0, 0.5),
+    hinges.RootHinge(),
+    exponentials.CircleLogSumExp(3.0, 0.25),
+    exponentials.CircleLogSumExp(80.0, 0.4),
     terms.Counted(terms.Total()),
-    terms.FullPrecision(terms.LogSumExp(3.0, 0.25)),
-    terms.Counted(terms.SquaredHinge(-0.5)),
+    terms.FullPrecision(exponentials.LogSumExp(3.0, 0.25)),
+    terms.Counted(hinges.SquaredHinge(-0.5)),
     terms.Hardest(),
     triplets.DrawnTriplets(0.5, 8, 0.5, 1.4),
     triplets.DrawnTriplets(0.5, 2, 0.1, 1.9),
     triplets.HardestBelow(),
-    Within(terms.LogSumExp(3.0, 0.25), -0.5, 0.5),
+    Within(exponentials.LogSumExp(3.0, 0.25), -0.5, 0.5),
     triplets.TripletHinge(0.5),
     triplets.TripletHinge(0.5, semi_hard=True),
 ]
@@ -74,7 +74,7 @@ def test_log_sums_keep_their_digits_in_float32(scale, low, high):
     # With and without the largest number of each row taken off: 64 is where the ways part.
     sim = torch.linspace(low, high, 4096).repeat(2, 1)
     sim[1, 1:] = -torch.inf
-    term, exact = terms.LogSumExp(scale, 0.5), sim.double().requires_grad_()
+    term, exact = exponentials.LogSumExp(scale, 0.5), sim.double().requires_grad_()
     near = Near(torch.zeros(2, 1), torch.ones(2, 1, dtype=torch.bool))
     expected = term.far(exact, near)
     [slopes] = torch.autograd.grad(expected.sum(), exact)

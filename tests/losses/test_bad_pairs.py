@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mimetric.core.errors import InputError
-from mimetric.core.pairs import Pairing
+from mimetric.core.pairing import Pairing
 from mimetric.losses import nt_xent_loss
 from mimetric.losses.bad_pairs import BadPairMining
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mimetric.core.errors import InputError
-from mimetric.core.pairs import Pairing, pair_weights
+from mimetric.core.pairing import Pairing
+from mimetric.core.pairs import pair_weights
 from mimetric.losses import multi_similarity_loss
 from mimetric.recipes.wang2019 import ARMS, MINED, TABLE, Options, agreement, looked_at
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mimetric.core.errors import InputError
-from mimetric.core.pairs import Pairing, pair_weights
+from mimetric.core.pairing import Pairing
+from mimetric.core.pairs import pair_weights
 from mimetric.losses import nt_xent_loss
 from mimetric.mining import HDCMining
 from mimetric.recipes.wang2021 import ARMS, HARD, Options, simple

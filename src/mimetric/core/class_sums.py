@@ -21,11 +21,13 @@ from .class_parallel import are_classes_cut
 from .class_terms import NearestCenters, SoftCenters
 from .classes import UNLABELLED
 from .errors import InputError
-from .pairs import Pairing, PairSums, average_of, pair_sums
+from .exponentials import LogSumExp
+from .pairing import Pairing, average_of
+from .pairs import PairSums, pair_sums
 from .processes import share_of
 from .reduce import Mean, Near, log_add_to
 from .similarity import normalized, without_autocast
-from .terms import FullPrecision, LogSumExp
+from .terms import FullPrecision
 
 _FEW = (
     1 << 16

@@ -12,8 +12,9 @@ from math import cos, log, sin
 import torch
 from torch import Tensor
 
+from .exponentials import LogSumExp
 from .reduce import FINITE, Near, masked_logsumexp
-from .terms import LogSumExp, Sums
+from .terms import Sums
 
 
 @dataclass(frozen=True)

@@ -20,22 +20,11 @@ from .class_parallel import exchanged
 from .class_terms import HarderClasses, NearestCenters, SoftCenters
 from .classes import ClassRuns
 from .errors import InputError
+from .exponentials import CircleLogSumExp, LogSumExp, Softplus
 from .forms import NearFar
+from .hinges import Hinge, RootHinge, SquaredHinge
 from .reduce import Mean, Near
-from .terms import (
-    CircleLogSumExp,
-    Counted,
-    FullPrecision,
-    Hinge,
-    LogSumExp,
-    RootHinge,
-    Softplus,
-    Square,
-    SquaredHinge,
-    Sums,
-    Term,
-    Total,
-)
+from .terms import Counted, FullPrecision, Square, Sums, Term, Total
 
 _THIN = 48  # rows of a block, below which all references and their gradient are passed too often (measured)
 _ELEMENTS = 1 << 19  # numbers of a block of columns; a block is made twice, and rests in the cache meanwhile

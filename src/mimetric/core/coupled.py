@@ -21,7 +21,8 @@ from .blocks import Problem
 from .classes import Classes, ClassRuns, Relation
 from .errors import InputError
 from .forms import Form
-from .pairs import Pairing, PairSums, check_pairs, check_takes_no, check_ungraded
+from .pairing import Pairing, check_pairs, check_takes_no, check_ungraded
+from .pairs import PairSums
 from .passes import Between, Dots, near_and_far
 from .pushes import OneSum, Push
 from .reduce import Mean, Near

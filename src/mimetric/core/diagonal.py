@@ -8,7 +8,6 @@ ways take them once for both; blocks beyond :data:`~mimetric.core.blocks.BLOCK_E
 from __future__ import annotations
 
 from functools import partial
-from math import log
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,9 +18,8 @@ from .blocks import BLOCK_ELEMENTS
 from .derivatives import by_formula
 from .processes import share_of
 from .similarity import inverse_lengths, normalized
-from .terms import SAFE_EXPONENT
+from .terms import BITS, SAFE_EXPONENT
 
-_BITS = 1 / log(2)  # e^x = 2^(x bits)
 _ROWS = 384  # of a block (measured)
 _THIN = 48  # below so many, the gradient of all references is passed too often
 
@@ -79,7 +77,7 @@ class _CrossEntropy(torch.autograd.Function):
             torch.zeros_like(references) if of_references else None,
         )
         ctx.scale, ctx.both, ctx.share = float(scale), both, 1 / (max(1, len(anchors)) * (1 + both))
-        total: Tensor = (_both_ways if both else _one_way)(_Masses(*units, ctx.scale * _BITS), found)
+        total: Tensor = (_both_ways if both else _one_way)(_Masses(*units, ctx.scale * BITS), found)
         to_scale = None if not of_scale else torch.linalg.vecdot(found.anchors, units[0]).sum()
         for unit, gradient in zip(units, found):
             if gradient is not None:  # less what would only make rows longer

@@ -18,11 +18,13 @@ from torch import Tensor
 
 from .blocks import Found, Problem, counts_of
 from .classes import Classes
+from .exponentials import CircleLogSumExp, LogSumExp
 from .forms import NearFar
+from .hinges import Hinge, SquaredHinge
 from .mined import Mined
 from .reduce import Mean, Near
 from .similarity import Map, mirrored
-from .terms import SAFE_EXPONENT, CircleLogSumExp, EvenTerm, Hinge, LogSumExp, SquaredHinge, Sums
+from .terms import SAFE_EXPONENT, EvenTerm, Sums
 from .tiles import HEIGHT, Tile, Triangle
 
 _FEWEST = 640  # rows from which it pays (measured)

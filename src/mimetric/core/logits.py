@@ -18,7 +18,8 @@ from torch import Tensor
 from .checks import check_classes, check_labels, check_rows
 from .class_sums import ClassSums, RowCosts, Sides
 from .errors import InputError
-from .pairs import Described, Pairing, average_of, check_takes_no
+from .pairing import Pairing, average_of, check_takes_no
+from .pairs import Described
 from .reduce import masked_logsumexp
 from .similarity import full_precision
 

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .pairs import Pairing, PairSums, pair_sums
+from .exponentials import LogSumExp
+from .pairing import Pairing
+from .pairs import PairSums, pair_sums
 from .passes import blocks, near_and_far
 from .pushes import OneSum
 from .reduce import Mean, Near, masked_logsumexp
-from .terms import LogSumExp, Sums, Term
+from .terms import Sums, Term
 
 _ROUNDING = 8  # of the last digit of 1: equal similarities differ by it, and stay or go together
 _DIGIT = 16  # bits that one pass tells

@@ -12,7 +12,8 @@ from torch import Tensor
 from .average import Side
 from .classes import ClassRuns, Rows
 from .forms import Slopes, WholeRows
-from .pairs import Pairing, PairSums, over_anchors
+from .pairing import Pairing
+from .pairs import PairSums, over_anchors
 from .pushes import Push
 from .reduce import Mean, Near
 

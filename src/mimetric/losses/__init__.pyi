@@ -5,7 +5,8 @@
 
 from ..core.classifier import LinearClassifier
 from ..core.logits import LinearLogits
-from ..core.pairs import Pairing, pair_weights
+from ..core.pairing import Pairing
+from ..core.pairs import pair_weights
 from .adaptive_margin import (
     AdaFaceLoss,
     CurricularFaceLoss,

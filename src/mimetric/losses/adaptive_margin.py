@@ -13,7 +13,8 @@ from ..core.class_sums import ClassSums
 from ..core.class_terms import HarderClasses, shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.similarity import normalized
 from .against_classes import AgainstClasses, Beyond, against_classes, angular_logit, class_weights, nearest
 

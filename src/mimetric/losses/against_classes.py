@@ -17,7 +17,8 @@ from ..core.class_sums import ClassSums, Softmax
 from ..core.class_terms import NearestCenters, SoftCenters, cosine_and_sine, shifted_cosine
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_takes_no, pair_sums
+from ..core.pairing import Pairing, check_takes_no
+from ..core.pairs import PairSums, pair_sums
 from ..core.reduce import FINITE, Near
 from ..core.similarity import full_precision, normalized
 from ..core.terms import FullPrecision, Term

@@ -12,7 +12,8 @@ from ..core.compared import BLOCKS_HELD, compared, compared_scores
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
 from ..core.objective import Bound, Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.pushes import Nothing
 from ..core.reduce import Mean
 from ..core.similarity import full_precision

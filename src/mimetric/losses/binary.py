@@ -15,7 +15,8 @@ from ..core.checks import as_tensor, check_choice, check_classes, check_labels, 
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import over_logits, whole_logits
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.similarity import full_precision
 
 Metric = Literal["accuracy", "f_beta", "g_mean", "balanced_accuracy"]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from ..core.checks import check_classes, check_not_negative, check_positive
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
+from ..core.hinges import Hinge, RootHinge, SquaredHinge
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs_apart, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_pairs_apart
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near
 from ..core.similarity import NegativeRoot, lift
-from ..core.terms import Hinge, RootHinge, SquaredHinge
 
 _LEAST_REACH = 1e-6  # anchors are divided by their reach
 

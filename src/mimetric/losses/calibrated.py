@@ -17,7 +17,8 @@ from ..core.checks import check_positive, check_rows
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import check_logits, over_logits
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.similarity import full_precision
 
 _COLDEST = 0.05  # a temperature; the softplus above it has a slope everywhere, where a clamp would have none

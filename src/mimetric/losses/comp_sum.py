@@ -17,7 +17,8 @@ from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import check_logits, over_logits
 from ..core.objective import Bound
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.reduce import masked_logsumexp
 from .probability import over_probability, power_cost, surprise_and_certainty
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..core.checks import check_choice, check_positive
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add_to, log_add_to_each
-from ..core.terms import LogSumExp
 
 
 @pair_loss

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_positive
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import Hardest, LogSumExp
+from ..core.terms import Hardest
 
 
 @pair_loss

@@ -7,7 +7,8 @@ from typing import Any
 from ..core.checks import check_positive, check_rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.triplets import DrawnTriplets, over_triplets
 
 

@@ -12,7 +12,7 @@ from ..core.diagonal import partner_cross_entropy, suits
 from ..core.errors import InputError
 from ..core.guided import GuidedMining
 from ..core.objective import Bound
-from ..core.pairs import Pairing
+from ..core.pairing import Pairing
 from ..core.similarity import full_precision, in_one_type, normalized
 from .contrast import nt_xent_loss
 

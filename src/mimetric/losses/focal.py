@@ -10,7 +10,8 @@ from torch import Tensor
 from ..core.checks import check_not_negative, check_per_class
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from .probability import over_probability
 
 Numbers = Tensor | Sequence[float]

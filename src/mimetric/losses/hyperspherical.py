@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
 from ..core.classes import UNLABELLED
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, normalized
-from ..core.terms import LogSumExp
 
 Constraint = Literal["graph", "project"]
 _NO_DIRECTION = 1e-6  # a mean of unit rows that is shorter points nowhere

@@ -14,7 +14,8 @@ from ..core.checks import check_choice, check_positive
 from ..core.classes import Rows
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from .listwise import Lists, listed, over_lists
 
 Gain = Literal["exponential", "linear"]

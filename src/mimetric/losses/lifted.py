@@ -8,11 +8,12 @@ import torch
 
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.pushes import Bins, OneSum
 from ..core.reduce import Mean, log_add
-from ..core.terms import LogSumExp
 
 _LOWEST = -1e29  # a log-sum over nothing lies below
 

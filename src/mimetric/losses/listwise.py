@@ -16,7 +16,8 @@ from torch import Tensor
 from ..core.checks import check_choice, check_positive
 from ..core.classes import Rows
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs, check_takes_no, pair_loss
+from ..core.pairing import Pairing, check_pairs, check_takes_no
+from ..core.pairs import PairSums, pair_loss
 from ..core.plackett_luce import plackett_luce
 from ..core.reduce import masked_logsumexp
 from ..core.soft_ranks import SharpRows

@@ -12,7 +12,8 @@ from ..core.checks import check_match, check_not_negative, check_positive, check
 from ..core.errors import InputError
 from ..core.logits import check_logits, over_logits, whole_logits
 from ..core.objective import Bound
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.plackett_luce import plackett_luce
 from ..core.reduce import FINITE, masked_logsumexp
 from ..core.similarity import full_precision, normalized

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ..core.checks import check_batch, check_classes, check_positive, check_rows
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_takes_no
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.pooled import pooled_logsumexp
 from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, normalized
-from ..core.terms import LogSumExp
 
 _SHARPNESS = (4.0, 200.0)  # of the soft maximum, from the first step to the last
 

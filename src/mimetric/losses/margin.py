@@ -10,7 +10,8 @@ import torch
 from ..core.checks import check_choice
 from ..core.class_sums import ClassSums
 from ..core.objective import Objective
-from ..core.pairs import Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import pair_loss
 from .against_classes import (
     Beyond,
     Number,

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..core.class_sums import ClassSums, Softmax
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import pair_loss
 from .against_classes import AgainstClasses, Number, against_classes, class_weights
 
 

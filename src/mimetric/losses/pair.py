@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ..core.checks import check_not_negative, check_positive, check_rows
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
+from ..core.hinges import Hinge, SquaredHinge
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_unit_pairs, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_unit_pairs
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
 from ..core.similarity import full_precision
-from ..core.terms import Hinge, LogSumExp, SquaredHinge
 
 
 @pair_loss

@@ -12,7 +12,8 @@ from ..core.checks import check_per_class, check_prior, check_share
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import logit_sums
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.reduce import FINITE, log_add
 
 Numbers = Tensor | Sequence[float]

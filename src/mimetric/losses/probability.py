@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.logits import logit_sums
-from ..core.pairs import Described, Pairing
+from ..core.pairing import Pairing
+from ..core.pairs import Described
 from ..core.reduce import FINITE
 
 _STEEPEST = 30.0

@@ -8,7 +8,8 @@ from typing import Any
 from ..core.checks import check_batch, check_positive, check_references
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from .triplet import centroid_triplet_loss
 
 

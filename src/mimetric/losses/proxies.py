@@ -12,11 +12,13 @@ from torch import Tensor
 from ..core.checks import check_batch, check_choice, check_classes, check_positive, check_rows
 from ..core.class_logits import Kind, log_sums
 from ..core.class_sums import ClassSums, Deferred, RowCosts, Softmax, asks_for_more
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Described, Pairing, average_of, check_takes_no, pair_loss, pair_sums
+from ..core.pairing import Pairing, average_of, check_takes_no
+from ..core.pairs import Described, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
 from ..core.similarity import in_one_type
-from ..core.terms import SAFE_EXPONENT, LogSumExp
+from ..core.terms import SAFE_EXPONENT
 from .against_classes import Number, against_classes, class_weights, learn
 
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ..core.checks import check_batch, check_classes, check_positive, check_references, check_rows
 from ..core.class_sums import ClassSums, Softmax
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Described, Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import Described, PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add
 from ..core.similarity import full_precision, in_one_type
-from ..core.terms import LogSumExp
 
 
 @pair_loss

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..core.checks import check_choice, check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.pushed import over_push
 from ..core.pushes import Bins
 from ..core.reduce import Near

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..core.checks import check_positive
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.pushed import over_push
 from ..core.reduce import Near
 from ..core.soft_ranks import Nearer, count_nearer

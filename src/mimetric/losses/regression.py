@@ -15,7 +15,8 @@ from ..core.class_logits import cosines
 from ..core.class_sums import RowCosts, asks_for_more
 from ..core.classes import UNLABELLED
 from ..core.objective import Objective
-from ..core.pairs import Described, Pairing, average_of, pair_loss, pair_sums
+from ..core.pairing import Pairing, average_of
+from ..core.pairs import Described, pair_loss, pair_sums
 from ..core.reduce import Near
 from ..core.similarity import in_one_type, normalized
 from ..core.terms import Square

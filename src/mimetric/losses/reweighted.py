@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..core.checks import check_choice, check_not_negative, check_positive
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp, TiltedMean
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import LogSumExp, TiltedMean
 
 
 @pair_loss

@@ -13,7 +13,8 @@ from ..core.checks import check_choice, check_not_negative, check_positive, chec
 from ..core.classifier import LogitsLoss
 from ..core.errors import InputError
 from ..core.logits import LinearLogits, check_logits, logit_sums, over_logits
-from ..core.pairs import Described, Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import Described, pair_loss
 from ..core.similarity import full_precision
 from .probability import over_probability, surprise_and_certainty
 

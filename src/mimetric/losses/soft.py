@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.checks import check_positive
+from ..core.exponentials import CircleLogSumExp, LogSumExp, Softplus
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near
-from ..core.terms import CircleLogSumExp, Counted, LogSumExp, Softplus
+from ..core.terms import Counted
 
 
 @pair_loss

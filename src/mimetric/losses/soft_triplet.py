@@ -11,11 +11,13 @@ from torch import Tensor
 from ..core.checks import check_choice, check_positive
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_pairs, check_takes_no, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_pairs, check_takes_no
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near, log_add, log_add_to
-from ..core.terms import FullPrecision, Hardest, LogSumExp, Term
+from ..core.terms import FullPrecision, Hardest, Term
 from ..core.triplets import HardestBelow, SoftTriplets
 
 Negatives = Literal["semi_hard", "hard", "all"]

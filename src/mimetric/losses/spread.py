@@ -15,13 +15,13 @@ from torch import Tensor
 from ..core.checks import check_positive, check_rows
 from ..core.classes import UNLABELLED
 from ..core.coupled import checked
+from ..core.exponentials import LogSumExp
 from ..core.objective import Regularizer
 from ..core.paired import nearest_other
-from ..core.pairs import Pairing
+from ..core.pairing import Pairing
 from ..core.passes import near_and_far
 from ..core.pushes import OneSum
 from ..core.similarity import full_precision, normalized, without_autocast
-from ..core.terms import LogSumExp
 
 
 def uniformity_loss(embeddings: Any, *, t: float = 2.0) -> Tensor:

@@ -14,7 +14,8 @@ from ..core.class_sums import ClassSums
 from ..core.class_terms import NearestCenters, SoftCenters
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import pair_loss
 from ..core.similarity import normalized
 from .against_classes import (
     AgainstClasses,

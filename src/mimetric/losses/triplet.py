@@ -11,7 +11,8 @@ from torch import Tensor
 from ..core.checks import check_positive
 from ..core.coupled import check_class_ids, checked, similarity_of_rows
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_takes_no, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_takes_no
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.prototypes import prototypes
 from ..core.reduce import Mean, Near
 from ..core.similarity import Similarity, full_precision

@@ -9,7 +9,8 @@ import torch
 from ..core.checks import check_positive
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss
 from ..core.pushes import OneSum
 from ..core.reduce import Mean
 from ..core.triplets import TripletHinge

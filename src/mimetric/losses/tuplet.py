@@ -12,12 +12,14 @@ from torch import Tensor
 
 from ..core.blocks import BLOCK_ELEMENTS
 from ..core.checks import check_not_negative, check_positive, check_rows
+from ..core.exponentials import LogSumExp
 from ..core.objective import Objective
 from ..core.paired import are_partners
-from ..core.pairs import Pairing, PairSums, pair_loss, pair_sums
+from ..core.pairing import Pairing
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Mean, Near, log_add_to_each
 from ..core.similarity import full_precision, in_one_type, without_autocast
-from ..core.terms import FullPrecision, LogSumExp
+from ..core.terms import FullPrecision
 
 
 @pair_loss

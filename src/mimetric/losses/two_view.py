@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from ..core.checks import check_choice
 from ..core.diagonal import partner_cross_entropy, suits
 from ..core.errors import InputError
+from ..core.exponentials import LogSumExp, Softplus
 from ..core.objective import Objective
 from ..core.paired import are_partners
-from ..core.pairs import Pairing, PairSums, check_pairs, check_pairs_apart, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_pairs, check_pairs_apart
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.reduce import Near, log_add_to_each
 from ..core.similarity import full_precision, in_one_type, normalized
-from ..core.terms import FullPrecision, LogSumExp, Softplus
+from ..core.terms import FullPrecision
 
 _MOST_LOG_SCALE = log(100)
 

@@ -11,7 +11,8 @@ from ..core.checks import check_choice, check_positive
 from ..core.class_sums import ClassSums
 from ..core.errors import InputError
 from ..core.objective import Objective
-from ..core.pairs import Pairing, pair_loss
+from ..core.pairing import Pairing
+from ..core.pairs import pair_loss
 from ..core.pooled import pooled_logsumexp
 from ..core.reduce import log_add_to
 from .adaptive_margin import magface_loss

@@ -13,11 +13,13 @@ from torch import Tensor
 from ..core.checks import as_tensor, check_choice, check_positive
 from ..core.coupled import Data, Parts, coupled_sums
 from ..core.errors import InputError
+from ..core.hinges import WeightedHinge, weighted_hinge
 from ..core.objective import Objective
-from ..core.pairs import Pairing, PairSums, check_ungraded, check_unit_pairs, pair_loss, pair_sums
+from ..core.pairing import Pairing, check_ungraded, check_unit_pairs
+from ..core.pairs import PairSums, pair_loss, pair_sums
 from ..core.pushes import OneSum
 from ..core.reduce import Mean, Near
-from ..core.terms import Hardest, WeightedHinge, weighted_hinge
+from ..core.terms import Hardest
 
 _FARTHEST = 2.0  # the distance of two rows of length 1 is at most this
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from mimetric.core.checks import check_positive
-from mimetric.core.pairs import Pairing
+from mimetric.core.pairing import Pairing
 from mimetric.data.seen import load_seen
 from mimetric.losses import nt_xent_loss
 from mimetric.losses.bad_pairs import BadPairMining

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mimetric.core.checks import check_positive
-from mimetric.core.pairs import Pairing
+from mimetric.core.pairing import Pairing
 from mimetric.data.samplers import class_balanced_batches
 from mimetric.data.seen import load_unseen
 from mimetric.losses import mann_whitney_loss, nt_xent_loss

@@ -27,7 +27,8 @@ from torch.nn.functional import normalize
 
 from mimetric import losses
 from mimetric.core.checks import check_positive
-from mimetric.core.pairs import Pairing, pair_weights
+from mimetric.core.pairing import Pairing
+from mimetric.core.pairs import pair_weights
 from mimetric.data.seen import load_unseen
 from mimetric.metrics import retrieval_metrics
 from mimetric.mining import MultiSimilarityMining

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mimetric.core.checks import check_positive
-from mimetric.core.pairs import Pairing
+from mimetric.core.pairing import Pairing
 from mimetric.data.seen import load_seen
 from mimetric.data.subsets import some_rows
 from mimetric.data.transforms import Affine, two_views

@@ -27,7 +27,7 @@ from torch.nn.functional import cosine_similarity
 from mimetric.core.checks import check_positive
 from mimetric.core.errors import InputError
 from mimetric.core.neighbors import nearest_neighbors
-from mimetric.core.pairs import Pairing
+from mimetric.core.pairing import Pairing
 from mimetric.data.seen import load_seen
 from mimetric.data.subsets import some_rows
 from mimetric.data.transforms import Affine
