@@ -18,7 +18,7 @@ settings.load_profile("quick")
 
 torch.set_num_threads(1)  # one worker per core runs the suite
 
-_LAWS = ("test_laws.py", "test_reductions.py", "test_relations.py")
+_LAWS = ("test_laws.py", "test_reductions.py", "test_relations.py", "test_elsewhere.py")
 _first_of_loss = {case.loss: case for case in reversed(CASES)}
 _AVERAGES = {
     ("active", True),

@@ -88,7 +88,7 @@ def leaves(found):
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", [None, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES, ids=names)
 def test_a_loss_has_the_value_and_gradient_of_the_cpu(case, block):
     x, y = example()

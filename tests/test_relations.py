@@ -69,7 +69,7 @@ def tagged(draw):
 
 @over
 @given(batch=tagged(), block=st.integers(1, 4))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_shared_labels_are_a_relation_and_blocks_equal_the_formula(case, batch, block):
     x, tags = batch
     related = (tags[:, None] & tags[None]).any(2)

@@ -85,14 +85,18 @@ sizes = st.integers(1, 20)
 @given(sizes, sizes, sizes, sizes, st.sampled_from([1, 3]), st.sampled_from(list(PILLOW)), st.booleans())
 @example(height=1, width=3, to_height=4, to_width=1, channels=1, kind="bilinear", cut=False)  # torch 2.13 is
 @example(height=4, width=3, to_height=1, to_width=1, channels=3, kind="bilinear", cut=True)  # wrong on these
+@example(height=8, width=18, to_height=7, to_width=10, channels=1, kind="bilinear", cut=True)  # one level off
 def test_resize_is_pillow_s(height, width, to_height, to_width, channels, kind, cut):
-    images = pictures(2, channels, height + 2, width + 2) // 2 + 64  # pillow cuts what overshoots on its way
-    images = images[:, :, 1:-1, 1:-1]
+    images = pictures(2, channels, height + 2, width + 2)[:, :, 1:-1, 1:-1]
     for image, small in zip(
         images, Resize(to_height, to_width, kind)(images if cut else images.contiguous())
     ):
-        want = tensor(pillow(image).resize((to_width, to_height), PILLOW[kind]))
-        assert farthest(small, want) <= 1  # and it rounds there
+        for got, channel in zip(small, image):
+            exact = Image.fromarray(channel.numpy().astype(np.float32)).resize(
+                (to_width, to_height), PILLOW[kind]
+            )
+            # Bytes are rounded twice, after either axis, as pillow's own are.
+            np.testing.assert_allclose(got, np.asarray(exact).clip(0, 255), rtol=0, atol=1.1)
 
 
 @pytest.mark.parametrize("kind", list(PILLOW))
