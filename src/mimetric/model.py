@@ -24,7 +24,7 @@ from mimetric.data.labelled import TEXT_LENGTH, LabelledData
 from mimetric.data.rows import like_training
 from mimetric.data.stored import stored
 from mimetric.data.texts import code_points
-from mimetric.models.encoders import embed
+from mimetric.models.encoders import embed, joined
 from mimetric.report.card import CARD, model_card
 from mimetric.train import checkpoint, loop
 from mimetric.train.options import FitOptions
@@ -62,8 +62,11 @@ class Model:
         >>> model.similarity(model.encode(["to see"]), model.encode(["to go", "or"])).shape
         torch.Size([1, 2])
         """
-        parts = [normalized(embed(self.encoder, rows)).cpu() for rows in self._batches(inputs, batch_size)]
-        return torch.cat(parts) if parts else torch.empty(0, self.settings["width"])
+        _check_inputs(inputs, batch_size)
+        if not len(inputs):
+            return torch.empty(0, self.settings["width"])
+        batches = self._batches(inputs, batch_size)
+        return joined((normalized(embed(self.encoder, rows)).cpu() for rows in batches), len(inputs))
 
     def similarity(self, a: Any, b: Any) -> Tensor:
         """Cosines (n, m) of embeddings (n, width) and (m, width), in [-1, 1].
@@ -153,12 +156,6 @@ class Model:
         return load(folder)
 
     def _batches(self, inputs: Any, size: int) -> Iterator[Tensor]:
-        if isinstance(inputs, str | Path) or not hasattr(inputs, "__len__"):
-            raise InputError(
-                f"encode: inputs must be a list or an array, got {type(inputs).__name__}; write [it] of one"
-            )
-        if size < 1:
-            raise InputError(f"encode: batch_size must be at least 1, got {size}; try 256")
         shape, dtype = tuple(self.settings["input_shape"]), self.settings.get("input_dtype")
         for start in range(0, len(inputs), size):
             try:
@@ -168,6 +165,15 @@ class Model:
             yield torch.from_numpy(
                 np.require(rows, requirements=("C", "W"))
             )  # a view of the caller's may be neither
+
+
+def _check_inputs(inputs: Any, batch_size: int) -> None:
+    if isinstance(inputs, str | Path) or not hasattr(inputs, "__len__"):
+        raise InputError(
+            f"encode: inputs must be a list or an array, got {type(inputs).__name__}; write [it] of one"
+        )
+    if batch_size < 1:
+        raise InputError(f"encode: batch_size must be at least 1, got {batch_size}; try 256")
 
 
 def load(folder: str | Path, *, encoder: nn.Module | None = None) -> Model:

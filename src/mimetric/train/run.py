@@ -123,7 +123,7 @@ def train(
         _restore(run, folder, settings)
     writable_folder(folder)
     if not training.rank:
-        write_split(folder, data.split, data.y)
+        split = write_split(folder, data.split, data.y)
         write_config(folder, options)
     progress.started(f"{options.objective}, seed {options.seed}: {training.steps} steps", training.steps)
     progress.advanced(training.step)
@@ -142,7 +142,7 @@ def train(
             write_report(results, folder / REPORT)
             tested = evaluate_test(embeddings, parts, _ON_CARD, seed=options.seed).as_json()
             write_whole(folder / CARD, model_card(settings, results, tested).encode())
-            remove_others(folder, _REWRITTEN, _REWRITTEN)
+            remove_others(folder, [*_REWRITTEN, "split-*.npz"], [*_REWRITTEN, split.name])
     progress.said(described_run(judged))
     return results
 

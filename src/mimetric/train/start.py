@@ -18,7 +18,7 @@ from mimetric.core.classes import UNLABELLED
 from mimetric.core.errors import InputError
 from mimetric.core.objective import ObjectiveSum
 from mimetric.data.stored import StoredRows, stored
-from mimetric.models.encoders import create_encoder, embed
+from mimetric.models.encoders import create_encoder, embed, joined
 from mimetric.train.checkpoint import load_encoder, read_settings
 from mimetric.train.options import FitOptions
 
@@ -112,4 +112,4 @@ def embed_rows(encoder: nn.Module, x: Tensor | StoredRows) -> Tensor:
     """Embeddings (n, d) of rows in memory or on disk, as :func:`~mimetric.models.encoders.embed` makes them."""
     if isinstance(x, Tensor):
         return embed(encoder, x)
-    return torch.cat([embed(encoder, part) for part in x.parts()])
+    return joined((embed(encoder, part) for part in x.parts()), len(x))
