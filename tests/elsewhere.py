@@ -23,7 +23,7 @@ _MOVES = {"aten::copy_", "aten::_to_copy"}
 _BY_INDEX = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}  # take the CPU's
 _READS = {
     "aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::masked_select",
-    "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive", "aten::bincount",
+    "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive", "aten::bincount", "aten::repeat_interleave",
 }  # fmt: skip
 _FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray)  # make arrays without telling anybody
 
@@ -130,7 +130,7 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
             raise RuntimeError(
                 f"{name}: rows on the device meet the CPU's, {[tuple(t.shape) for t in strangers]}"
             )
-    if held and (name in _READS or (name == "aten::_to_copy" and device == "cpu")):
+    if held and (name in _READS or _is_moved_here(name, args, device) or _is_masked(name, args)):
         _read()
     args_here, kwargs_here = tree_unflatten([_here(each) for each in flat], spec)
     out = function(*args_here, **kwargs_here)
@@ -140,6 +140,19 @@ def _run(function: Any, args: Any, kwargs: Any) -> Any:
         return out
     out = tree_map_only(Tensor, lambda t: t if isinstance(t, _Held) else _Held(t), out)
     return return_and_correct_aliasing(function, args, kwargs, out) if held else out
+
+
+def _is_moved_here(name: str, args: Any, device: str | None) -> bool:
+    return (name == "aten::_to_copy" and device == "cpu") or (
+        name == "aten::copy_" and not isinstance(args[0], _Held)
+    )
+
+
+def _is_masked(name: str, args: Any) -> bool:
+    """Whether it takes or sets the rows of a mask, whose number is counted; one number fills them without."""
+    if name not in _BY_INDEX or (len(args) > 2 and not args[2].ndim):
+        return False
+    return any(isinstance(at, Tensor) and at.dtype == torch.bool for at in args[1])
 
 
 def _here(each: Any) -> Any:

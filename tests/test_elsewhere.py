@@ -19,11 +19,11 @@ from mimetric.memory import MemoryBank
 from test_laws import OBJECTIVES
 
 ONCE = ["classes.py:__init__"]  # the largest class of a batch is as wide as the list of positives
-PROTOTYPES = 2 * ["prototypes.py:prototypes", *ONCE]
+PROTOTYPES = ["prototypes.py:prototypes", *ONCE, *2 * ["prototypes.py:prototypes"], *ONCE]
 LISTED = [*ONCE, "coupled.py:positive_pairs"]
 SWAPPED = [*LISTED, *ONCE, "tuples.py:backward"]
 QUADRUPLETS = [*ONCE, *2 * ["tuples.py:of"]]
-WARM = [*ONCE, *4 * ["compared.py:_against"]]
+WARM = [*ONCE, "auc.py:parts", *4 * ["compared.py:_against"]]
 BY_RANK = [*ONCE, "pooled.py:_count", "pooled.py:negative_order", *6 * ["pooled.py:_count"], *ONCE]
 WAITS = {  # other than that: what they list has a length that the host must know
     "angular": LISTED, "swap-triplet": SWAPPED, "swap-triplet-wide": SWAPPED,
@@ -32,7 +32,7 @@ WAITS = {  # other than that: what they list has a length that the host must kno
     "prototypical": PROTOTYPES, "prototypical-warm": PROTOTYPES,
     "mann-whitney": WARM, "mann-whitney-warm": WARM, "unified-negative-pairs": BY_RANK, "decoupled-weighted": 2 * ONCE,
     "unified-negative-pairs-magface": ONCE, "pce": ONCE,
-    "margin-per-class": ONCE, "max-mahalanobis-center": ONCE, "spce": ["proxy.py:spce_loss"],
+    "margin-per-class": ONCE, "max-mahalanobis-center": ONCE, "spce": 2 * ["proxy.py:spce_loss"],
 }  # fmt: skip
 AROUND = {
     "cut": lambda classes: losses.CutClasses(losses.ArcFaceLoss(10, classes), range(classes), classes),
@@ -55,6 +55,8 @@ OF_ROWS = [
     estimators.mean_nn_entropy, estimators.gaussian_entropy, estimators.mixture_entropy,
     metrics.hubness, lambda x: estimators.ksg_information(x, x.flip(0)),
     lambda x: estimators.infonce_bound(x @ x.T), lambda x: kmeans.kmeans(x, x[::4]),
+    lambda x: losses.multiple_negatives_ranking_loss(x[:20], x[20:]), losses.uniformity_loss, losses.koleo_loss,
+    lambda x: losses.vicreg_loss(x[:20], torch.arange(20), x[20:], torch.arange(20)),
 ]  # fmt: skip
 
 
@@ -228,3 +230,7 @@ def test_the_device_refuses_what_an_accelerator_would():
         assert (x + torch.tensor(1.0)).sum().item() == 6  # one number may come along
         assert x.tolist() == [1, 1, 1]
         assert len(elsewhere.waits) == 2
+        assert x[x > 0].shape == (3,)  # how many there are is read
+        x[x > 1] = 0.0  # and here it is not
+        torch.zeros(3).copy_(x)
+        assert len(elsewhere.waits) == 4

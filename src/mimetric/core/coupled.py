@@ -96,12 +96,11 @@ class Data:
 
     def positive_pairs(self) -> Pairs:
         """Of the anchors."""
-        first, place = self.runs.positive[: self.anchors].nonzero(as_tuple=True)
-        second = self.runs.columns[first, place]
-        if self.symmetric:
-            once = first < second
-            first, second = first[once], second[once]
-        return Pairs(first, second, self.symmetric)
+        positive, columns = self.runs.positive[: self.anchors], self.runs.columns[: self.anchors]
+        if self.symmetric:  # each pair once
+            positive = positive & (columns > torch.arange(len(columns), device=columns.device)[:, None])
+        first, place = positive.nonzero(as_tuple=True)
+        return Pairs(first, columns[first, place], self.symmetric)
 
     def similarities(self, pairs: Pairs) -> Tensor:
         """(P,) of positive pairs."""

@@ -42,7 +42,7 @@ def prototypes(batch: PairSums) -> Prototypes:
     own = torch.where(known[:, None], sums[place], 0).index_add(0, anchor, -itself)
     count = size.index_add(0, anchor, torch.ones_like(anchor), alpha=-1)
 
-    labelled = classes != UNLABELLED
+    labelled = (classes != UNLABELLED).nonzero().squeeze(1)
     return Prototypes(
         (sums / sizes[:, None])[labelled], classes[labelled], own / count.clamp(min=1)[:, None], count
     )

@@ -70,7 +70,7 @@ def mann_whitney_loss(
 
     def parts(data: Data) -> Parts:
         near, _, _ = data.near_and_far(Nothing())
-        positives = near.sim[near.valid]
+        positives = near.sim[near.valid.nonzero(as_tuple=True)]
         far, count = compared(
             data.problem, data.rows, data.references, positives, temperature, plain=data.plain
         )

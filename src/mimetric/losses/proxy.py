@@ -262,7 +262,7 @@ def spce_loss(
     rows = embeddings if references is None else references
     classes, index = torch.unique(members, return_inverse=True)
     sums = rows.new_zeros(len(classes), rows.shape[1]).index_add(0, index, rows) / max(1, len(rows))
-    known = classes != -1
+    known = (classes != -1).nonzero().squeeze(1)
     sums, classes = sums[known], classes[known]
     if pairing.similarity in (None, "dot") and len(classes):
         place = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
