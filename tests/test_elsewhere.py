@@ -87,7 +87,7 @@ def leaves(found):
     ]
 
 
-close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5, equal_nan=True)
+ROUND_OFF = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True}
 
 
 @pytest.mark.parametrize("block", [None, pytest.param(7, marks=pytest.mark.slow)])
@@ -100,7 +100,7 @@ def test_a_loss_has_the_value_and_gradient_of_the_cpu(case, block):
     with Elsewhere() as elsewhere:
         found = value_and_gradient(loss, x.to(DEVICE), y.to(DEVICE))
         waits = list(elsewhere.waits)
-        close(tuple(each.cpu() for each in found), expected)
+        torch.testing.assert_close(tuple(each.cpu() for each in found), expected, **ROUND_OFF)
     allowed = WAITS.get(case.name, [] if case.classes else ONCE)
     if block is None:
         assert waits == allowed
@@ -134,9 +134,9 @@ def test_a_module_moves_with_what_it_has_seen(entry):
         there = there.to(DEVICE)
         for each in expected:
             found = value_and_gradient(there, x.to(DEVICE), y.to(DEVICE))
-            close(tuple(part.cpu() for part in found), each)
+            torch.testing.assert_close(tuple(part.cpu() for part in found), each, **ROUND_OFF)
         state = {name: value.cpu() for name, value in there.state_dict().items()}
-    close(state, dict(here.state_dict()))
+    torch.testing.assert_close(state, dict(here.state_dict()), **ROUND_OFF)
 
 
 @pytest.mark.parametrize("kind", MININGS)
@@ -146,7 +146,7 @@ def test_minings(kind):
     expected = value_and_gradient(loss, x, y)
     with Elsewhere():
         found = [each.cpu() for each in value_and_gradient(loss, x.to(DEVICE), y.to(DEVICE))]
-    close(found, list(expected))
+    torch.testing.assert_close(found, list(expected), **ROUND_OFF)
 
 
 @pytest.mark.parametrize("function", OF_ROWS_AND_LABELS)
@@ -154,7 +154,7 @@ def test_of_rows_and_labels(function):
     x, y = example()
     expected = leaves(function(x, y))
     with Elsewhere():
-        close(leaves(function(x.to(DEVICE), y.to(DEVICE))), expected)
+        torch.testing.assert_close(leaves(function(x.to(DEVICE), y.to(DEVICE))), expected, **ROUND_OFF)
 
 
 @pytest.mark.parametrize("function", OF_ROWS)
@@ -162,7 +162,7 @@ def test_of_rows(function):
     x, _ = example()
     expected = leaves(function(x))
     with Elsewhere():
-        close(leaves(function(x.to(DEVICE))), expected)
+        torch.testing.assert_close(leaves(function(x.to(DEVICE))), expected, **ROUND_OFF)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_stays_in_cpu_memory_comes_along(name):
     expected = value_and_gradient(loss, x, labels)
     with Elsewhere():
         found = value_and_gradient(loss, x.to(DEVICE), labels)
-        close(tuple(each.cpu() for each in found), expected)
+        torch.testing.assert_close(tuple(each.cpu() for each in found), expected, **ROUND_OFF)
 
 
 def test_references_with_ids_of_either_device():
@@ -202,7 +202,7 @@ def test_references_with_ids_of_either_device():
 
     expected = loss(x, y, ids)
     with Elsewhere():
-        close(loss(x.to(DEVICE), y, ids.to(DEVICE)).cpu(), expected)
+        torch.testing.assert_close(loss(x.to(DEVICE), y, ids.to(DEVICE)).cpu(), expected, **ROUND_OFF)
 
 
 def test_a_memory_bank():
@@ -216,7 +216,11 @@ def test_a_memory_bank():
 
     expected = steps(MemoryBank(60, 10), x, y, ids)
     with Elsewhere():
-        close(steps(MemoryBank(60, 10).to(DEVICE), *(t.to(DEVICE) for t in (x, y, ids))).cpu(), expected)
+        torch.testing.assert_close(
+            steps(MemoryBank(60, 10).to(DEVICE), *(t.to(DEVICE) for t in (x, y, ids))).cpu(),
+            expected,
+            **ROUND_OFF,
+        )
 
 
 def test_the_device_refuses_what_an_accelerator_would():
